@@ -1,0 +1,38 @@
+# Each target does all of its own set-up. `make` alone lists them.
+PY := .venv/bin/python
+READY := .venv/.ready
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+demo: $(READY) ## inpaint a scratch into a photo, in the terminal: no token, GPU or model hub
+	$(PY) -m bot demo
+
+test: $(READY) ## the tests
+	$(PY) -m pytest -q
+
+test-all: $(READY) ## the tests, long ones included
+	$(PY) -m pytest -q -m ''
+
+bench: $(READY) ## the benchmarks; results in benchmarks/results
+	$(PY) -m benchmarks
+
+lint: $(READY) ## ruff and mypy
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+check: lint test ## what CI runs
+
+lock: ## resolve the pinned requirements anew
+	.venv/bin/uv pip compile -q pyproject.toml requirements/extra.txt --extra dev --override requirements/overrides.txt \
+	  --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -o requirements/lock.txt
+
+setup: $(READY) ## only the virtual environment
+
+$(READY): requirements/lock.txt requirements/uv.txt pyproject.toml
+	test -x $(PY) || python3 -m venv .venv
+	$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	.venv/bin/uv pip install -q --python $(PY) --no-deps --require-hashes -r requirements/lock.txt
+	.venv/bin/uv pip install -q --python $(PY) --no-deps --no-build-isolation -e .
+	touch $@
+
+.PHONY: help demo test test-all bench lint check lock setup

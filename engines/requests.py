@@ -1,0 +1,226 @@
+"""THE MENU: everything a device can be asked for. One frozen form per command.
+
+A request holds words and numbers only; a picture is the name of a stored blob (`sha256` in hex), so a request
+can be written to disk and run again years later.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from engines.forms import Form, param
+from engines.words import Words
+
+SEEDS = 2**32  # seeds are 32-bit
+
+SAMPLERS = (
+    "DPM++ 2M",
+    "DPM++ 2M Karras",
+    "DPM++ 2M SDE",
+    "DPM++ 2M SDE Karras",
+    "DPM++ SDE",
+    "DPM++ SDE Karras",
+    "DPM2",
+    "DPM2 Karras",
+    "DPM2 a",
+    "DPM2 a Karras",
+    "Euler",
+    "Euler a",
+    "Heun",
+    "LMS",
+    "LMS Karras",
+    "DDIM",
+    "PNDM",
+    "UniPC",
+    "LCM",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(Form):
+    """Device work: a form that knows its cost and which of its fields are pictures."""
+
+    def settled(self, seed: int) -> Self:
+        """The request with nothing left to chance: a seed of −1 becomes `seed`. Stored like this."""
+        if getattr(self, "seed", None) == -1:
+            return dataclasses.replace(self, **{"seed": seed})
+        return self
+
+    @property
+    def cost(self) -> float:
+        """Expected work in row-steps (one picture through the UNet once is 1), for fair shares."""
+        return 1.0
+
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """Names of the stored files this request reads."""
+        kinds = ("picture", "mask")
+        return tuple(v for n, p in self.params().items() if p.kind in kinds and (v := getattr(self, n)))
+
+
+PROMPT = Words("What the picture shows", "그림에 담을 내용")
+PICTURE_HELP = Words("The photo to start from", "원본 사진")
+MASK_HELP = Words(
+    "White = change. Or: alpha, colour, auto, box=x,y,w,h",
+    "흰색 = 바꿀 곳. 또는 alpha, colour, auto, box=x,y,w,h",
+)
+
+
+def _prompt() -> Any:
+    return param("text", PROMPT, Words("prompt", "프롬프트"), high=2000, long=True)
+
+
+def _picture() -> Any:
+    return param("picture", PICTURE_HELP, Words("photo", "사진"), aliases=("photo", "source", "init"))
+
+
+def _strength(default: float) -> Any:
+    help = Words(
+        "How far from the photo: near 0 keeps it, 1 ignores it",
+        "원본에서 벗어나는 정도: 0에 가까우면 유지, 1이면 무시",
+    )
+    return param("float", help, Words("strength", "강도"), default, low=0.01, high=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diffusion(Request):
+    """What all three diffusion kinds share, with the defaults people know."""
+
+    prompt: str = _prompt()
+    negative: str = param(
+        "text",
+        Words("What it must not show", "나오지 않아야 할 내용"),
+        Words("negative", "네거티브"),
+        "",
+        high=2000,
+        aliases=("negative_prompt", "neg"),
+    )
+    model: str = param(
+        "model",
+        Words("Which model; /models lists them", "사용할 모델 (/models 로 목록 보기)"),
+        Words("model", "모델"),
+        "",
+        aliases=("ckpt", "checkpoint"),
+    )
+    seed: int = param(
+        "int",
+        Words("Same seed, same picture; -1 = random", "같은 시드면 같은 그림, -1은 무작위"),
+        Words("seed", "시드"),
+        -1,
+        low=-1,
+        high=SEEDS - 1,
+    )
+    steps: int = param(
+        "int", Words("Sampling steps", "샘플링 스텝 수"), Words("steps", "스텝"), 50, low=1, high=150
+    )
+    guidance: float = param(
+        "float",
+        Words("How strictly the prompt is followed", "프롬프트를 따르는 정도"),
+        Words("guidance", "가이던스"),
+        7.5,
+        low=1.0,
+        high=20.0,
+        aliases=("cfg", "guidance_scale", "cfg_scale"),
+    )
+    count: int = param(
+        "int",
+        Words("How many pictures", "만들 그림 수"),
+        Words("count", "개수"),
+        1,
+        low=1,
+        high=16,
+        aliases=("n", "num"),
+    )
+    sampler: str = param(
+        "choice",
+        Words("How noise becomes a picture", "노이즈를 그림으로 바꾸는 방법"),
+        Words("sampler", "샘플러"),
+        "DPM++ 2M Karras",
+        choices=SAMPLERS,
+        aliases=("scheduler",),
+        advanced=True,
+    )
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each picture: picture i depends on its own seed alone."""
+        return tuple((self.seed + i) % SEEDS for i in range(self.count))
+
+    @property
+    def cost(self) -> float:
+        rows = 2 if self.guidance > 1 else 1
+        return float(self.count * self.steps * rows)
+
+
+def _size(label: Words) -> Any:
+    help = Words("In pixels; empty = the model's own size", "픽셀 단위, 비우면 모델 기본 크기")
+    return param("int", help, label, None, low=64, high=2048, step=8, advanced=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Txt2Img(Diffusion):
+    name: ClassVar[str] = "txt2img"
+    title: ClassVar[Words] = Words("Text to image", "글로 그림 만들기")
+    about: ClassVar[Words] = Words("Make a picture from words", "글을 그림으로 만듭니다")
+
+    width: int | None = _size(Words("width", "너비"))
+    height: int | None = _size(Words("height", "높이"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Img2Img(Diffusion):
+    name: ClassVar[str] = "img2img"
+    title: ClassVar[Words] = Words("Image to image", "사진으로 그림 만들기")
+    about: ClassVar[Words] = Words("Make a picture from a photo and words", "사진과 글로 새 그림을 만듭니다")
+
+    image: str = _picture()
+    strength: float = _strength(0.75)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inpaint(Diffusion):
+    name: ClassVar[str] = "inpaint"
+    title: ClassVar[Words] = Words("Inpaint a defect", "결함 그려 넣기")
+    about: ClassVar[Words] = Words(
+        "Put a defect (or anything) into a photo where the mask is white",
+        "마스크가 흰 부분에 결함 등을 그려 넣습니다",
+    )
+
+    image: str = _picture()
+    mask: str = param("mask", MASK_HELP, Words("mask", "마스크"), "", aliases=("where",))
+    strength: float = _strength(1.0)
+    grow: int = param(
+        "int",
+        Words("Widen the mask by so many pixels", "마스크를 이만큼(픽셀) 넓힘"),
+        Words("grow", "확장"),
+        0,
+        low=-64,
+        high=256,
+        advanced=True,
+    )
+    feather: int = param(
+        "int",
+        Words("Soft edge outside the mask, in pixels", "마스크 바깥 가장자리를 부드럽게(픽셀)"),
+        Words("feather", "부드럽게"),
+        4,
+        low=0,
+        high=128,
+        advanced=True,
+    )
+    invert: bool = param(
+        "flag",
+        Words("Change what is black instead", "검은 부분을 대신 바꿈"),
+        Words("invert", "반전"),
+        False,
+        advanced=True,
+    )
+
+
+MENU: tuple[type[Request], ...] = (Txt2Img, Img2Img, Inpaint)
+
+
+def request_named(name: str) -> type[Request]:
+    """The request class a stored command name stands for; `KeyError` where there is none."""
+    return {form.name: form for form in MENU}[name]

@@ -1,0 +1,1 @@
+"""What survives a restart: one SQLite file and a folder of content-addressed files."""
