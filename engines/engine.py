@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from engines.events import Artifact
 from engines.requests import Request
-from engines.words import Words
+from engines.words import Refusal, Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +38,54 @@ class Run:
     done: int = 0
     notes: list[Words] = field(default_factory=list)  # told with the result
     note: Words | None = None  # told with the next progress, e.g. the loss
+    cost: float = 0.0  # work of one step in row-steps, for fair shares; 0 means `rows`
+    background: bool = False  # gives way to people who wait, down to a configured least share (training)
 
     @property
     def finished(self) -> bool:
         return self.done >= self.total
 
 
+class Busy(Refusal):
+    """No for now: other runs hold what this one needs. The pool tries again when one of them has ended."""
+
+
+Packing = Callable[[], tuple[Artifact, ...]]
+
+
 class Engine(Protocol):
-    """Called only on the device's thread; each method may take about one step's time, no more."""
+    """Called only on the device's thread; each method may take about one step's time, no more.
+
+    An exception other than `Refusal` is a bug and fails the run it belongs to. The pool always calls `suspend`,
+    once, for every run that `begin` gave it.
+    """
 
     def begin(self, work: Work) -> Run:
-        """Make everything ready for the first step, or go on from a checkpoint in `work.folder`."""
+        """Make everything ready for the first step, or go on from a checkpoint in `work.folder`.
+
+        Raises `Refusal` when the request cannot be done, `Busy` when it can be later. What it took is given
+        back before it raises.
+        """
         ...
 
     def advance(self, runs: Sequence[Any]) -> None:
-        """One step for all of them (equal `key`), all or none: if it raises, no run has moved."""
+        """One step for all of them (equal `key`), all or none: if it raises, no run has moved.
+
+        Adds 1 to each run's `done`.
+        """
         ...
 
     def preview(self, run: Any) -> bytes | None:
         """A small encoded picture of the run so far, or None."""
         ...
 
-    def finish(self, run: Any) -> tuple[Artifact, ...]:
-        """Turn a finished run into files in `work.folder`, complete when this returns."""
+    def finish(self, run: Any) -> tuple[Artifact, ...] | Packing:
+        """Turn a finished run into files in `work.folder`, complete when this returns.
+
+        Or do here only what needs the device (the decoding), and return a function that does the rest (encoding,
+        writing) and gives the files: the pool calls it on another thread, after `suspend`, so it must hold all
+        that it needs and touch neither the run's device memory nor the engine.
+        """
         ...
 
     def suspend(self, run: Any) -> None:

@@ -47,10 +47,14 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The run is over without a result. `reason` says the cause and what to do."""
+    """The run is over without a result. `reason` says the cause and what to do.
+
+    The code "stopped" means that the pool was stopped while the run was in flight: interrupted, not failed, so
+    the job belongs back into the queue.
+    """
 
     reason: Words
-    code: str = "error"  # a stable word: "memory", "disk", "model", "input", "error"
+    code: str = "error"  # a stable word: "memory", "disk", "model", "input", "stopped", "error"
     trace: str = ""  # for the log only, never for a chat
 
 
