@@ -176,6 +176,10 @@ class Unreachable(Exception):
         self.uncertain = uncertain
 
 
+class TooLarge(Exception):
+    """The platform refuses so many bytes, whatever `limits` said: say it again with smaller or fewer files."""
+
+
 class Platform(Protocol):
     """A thin edge to one chat system. It turns what it hears into `Desk` calls and shows `Message`s."""
 
@@ -189,11 +193,13 @@ class Platform(Protocol):
 
     async def post(self, place: Place, message: Message, key: str) -> str:
         """Say it, and return the new message's id. The same `key` again must not say it twice where the
-        platform can prevent that (Discord: nonce, ≤ 25 characters). Raises `Gone` or `Unreachable`."""
+        platform can prevent that (Discord: nonce, ≤ 25 characters). Raises `Gone`, `Unreachable` or
+        `TooLarge`."""
         ...
 
     async def edit(self, place: Place, message_id: str, message: Message) -> None:
-        """Replace what a message says, files and buttons included. Raises `Gone` or `Unreachable`."""
+        """Replace what a message says, files and buttons included. Raises `Gone`, `Unreachable` or
+        `TooLarge`."""
         ...
 
     async def find(self, place: Place, key: str, since: float) -> str | None:
