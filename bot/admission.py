@@ -1,0 +1,50 @@
+"""May this person queue this now? A pure answer, so that every limit can be tested and told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bot.talk import Person
+from engines.words import Language, Refusal, Words
+
+
+@dataclass(frozen=True, slots=True)
+class DeskSettings:
+    """What the owner of the studio decides about who may ask for what."""
+
+    admins: frozenset[str] = frozenset()  # `Person.id`s
+    upload_bytes: int = 25_000_000  # largest picture taken in
+    queue_per_person: int = 20  # jobs of one person waiting or running at once; admins have no such limit
+    queue_total: int = 1000  # jobs of everybody waiting at once
+    language: Language = "en"  # where neither the person nor the platform says one
+    models: Mapping[str, str] = field(default_factory=dict)  # command → model used when none is named
+    models_folder: Path | None = None  # where models of one's own lie
+
+
+def is_admin(person: Person, settings: DeskSettings) -> bool:
+    """An admin by the platform's word or by the studio's own list."""
+    return person.admin or person.id in settings.admins
+
+
+def admit(person: Person, settings: DeskSettings, *, mine: int, all: int) -> None:
+    """Raise `Refusal` if `person`, who has `mine` of `all` open jobs, may not queue one more."""
+    if is_admin(person, settings):
+        return
+    if mine >= settings.queue_per_person:
+        raise Refusal(_YOURS(limit=settings.queue_per_person, mine=mine))
+    if all >= settings.queue_total:
+        raise Refusal(_EVERYBODYS(limit=settings.queue_total))
+
+
+_YOURS = Words(
+    "You already have {mine} jobs waiting or running; {limit} are allowed at once. "
+    "Wait for one to end, or stop one with `/cancel`.",
+    "이미 대기 중이거나 실행 중인 작업이 {mine}개 있습니다. 한 번에 {limit}개까지 맡길 수 있으니 "
+    "작업이 끝나기를 기다리시거나 `/cancel` 로 취소해 주십시오.",
+)
+_EVERYBODYS = Words(
+    "The studio's queue is full ({limit} jobs). Please try again in a while.",
+    "작업실의 대기열이 가득 찼습니다 ({limit}개). 잠시 후 다시 시도해 주십시오.",
+)

@@ -1,0 +1,13 @@
+"""Everything that can be asked without a device. A hand-written list: grep finds it."""
+
+from __future__ import annotations
+
+from bot.commands.cancel import Cancel
+from bot.commands.command import Command
+from bot.commands.help import Help
+from bot.commands.history import History
+from bot.commands.jobs import Jobs
+from bot.commands.language import SetLanguage
+from bot.commands.models import Models
+
+COMMANDS: tuple[type[Command], ...] = (Help, Jobs, Cancel, Models, History, SetLanguage)

@@ -1,0 +1,71 @@
+"""A talk-only command: a form whose answer needs no device."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from bot.talk import Invocation, Message
+from engines.forms import Form
+from engines.words import Refusal, Words
+
+if TYPE_CHECKING:
+    from bot.admission import DeskSettings
+    from engines.catalogue import Model
+    from storage.store import Store
+
+
+class Wakeable(Protocol):
+    """Something that looks at its table again when told that there is something new."""
+
+    def wake(self) -> None: ...
+
+
+class Canceller(Wakeable, Protocol):
+    def cancel(self, job_id: int) -> None:
+        """Stop it within a tick if it is running."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a command may use to find its answer."""
+
+    store: Store
+    dispatcher: Canceller
+    outbox: Wakeable
+    settings: DeskSettings
+    models: Callable[[], Sequence[Model]]
+    forms: Sequence[type[Form]]
+    clock: Callable[[], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Form):
+    """Talk-only work. `said.language` and `said.person.admin` are settled before `answer` is called."""
+
+    async def answer(self, tools: Tools, said: Invocation) -> Message:
+        """What we say. Raises `Refusal` for a polite no."""
+        raise NotImplementedError
+
+
+def say(said: Invocation, words: Words) -> Message:
+    """A plain sentence for the asker's eyes, in the asker's language."""
+    return Message("said", words.of(said.language))
+
+
+def form_called(said: str, forms: Sequence[type[Form]]) -> type[Form]:
+    """The form a person means by `said`, with or without a slash; `Refusal` with the nearest otherwise."""
+    by_name = {form.name: form for form in forms}
+    name = said.strip().lstrip("/").lower()
+    if name in by_name:
+        return by_name[name]
+    near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.5)
+    raise Refusal(_UNKNOWN(said=name[:40] or "/") + (_NEAREST(near=near[0]) if near else _ALL))
+
+
+_UNKNOWN = Words("There is no command “{said}”.", "“{said}” 명령은 없습니다.")
+_NEAREST = Words("Did you mean `/{near}`?", "혹시 `/{near}` 명령을 찾으셨습니까?")
+_ALL = Words("`/help` lists them all.", "`/help` 로 모든 명령을 볼 수 있습니다.")

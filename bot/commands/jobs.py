@@ -1,0 +1,48 @@
+"""/jobs: one's own jobs that wait or run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from bot.commands.command import Command, Tools, say
+from bot.locale.markup import code, cut
+from bot.locale.numbers import duration, in_line
+from bot.talk import Invocation, Message
+from engines.words import LANGUAGES, Words
+
+if TYPE_CHECKING:
+    from storage.jobs import Job
+
+SHOWN = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jobs(Command):
+    name: ClassVar[str] = "jobs"
+    title: ClassVar[Words] = Words("My jobs", "내 작업")
+    about: ClassVar[Words] = Words(
+        "Your jobs that wait or run", "대기 중이거나 실행 중인 내 작업을 보여 줍니다"
+    )
+
+    async def answer(self, tools: Tools, said: Invocation) -> Message:
+        jobs = await tools.store.jobs.of(said.person.id, states=("queued", "running"), limit=SHOWN)
+        if not jobs:
+            return say(said, _NONE)
+        lines = [await self._line(tools, job) for job in reversed(jobs)]
+        told = say(said, Words(*("\n".join(line.of(lang) for line in lines) for lang in LANGUAGES)) + _HOW)
+        return told
+
+    async def _line(self, tools: Tools, job: Job) -> Words:
+        if job.state == "running":
+            where = _RUNNING(time=duration(max(0.0, tools.clock() - (job.started or job.created))))
+        else:
+            where = in_line(await tools.store.jobs.ahead(job.id))
+        prompt = cut(str(job.request.get("prompt", "")), 60)
+        return _LINE(id=job.id, command=job.command, where=where, prompt=code(prompt) if prompt else "")
+
+
+_NONE = Words("You have no jobs waiting or running.", "대기 중이거나 실행 중인 작업이 없습니다.")
+_LINE = Words("#{id} {command} · {where} {prompt}", "#{id} {command} · {where} {prompt}")
+_RUNNING = Words("running for {time}", "{time}째 실행 중")
+_HOW = Words("\n`/cancel 42` stops job #42.", "\n`/cancel 42` 처럼 쓰면 42번 작업을 취소합니다.")
