@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from engines.events import Artifact
 from engines.requests import Request
@@ -90,4 +90,16 @@ class Engine(Protocol):
 
     def suspend(self, run: Any) -> None:
         """Give the run's memory back: it ended, was cancelled, or must go on elsewhere from its checkpoint."""
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """What an engine may have beside: slow work before `begin` that needs no device."""
+
+    def prepare(self, work: Work) -> None:
+        """Called on another thread (several at once), before `begin`: fetch and hash the model's files, say.
+
+        Raises `Refusal`. It must not touch what the device's thread owns.
+        """
         ...
