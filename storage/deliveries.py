@@ -1,0 +1,107 @@
+"""The outbox's rows: what is to be said where, and whether it was.
+
+`pending → sending → sent | dead`. `sending` is committed before the platform is called: a row found in it at the
+start may or may not have been said, and one must look before repeating.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Literal
+
+from storage.database import Database
+
+Kind = Literal["status", "result"]  # a job's one living message; its final answer
+State = Literal["pending", "sending", "sent", "dead"]
+
+_COLUMNS = "job, kind, state, message, tries, due, since"
+ADD = "INSERT INTO deliveries (job, kind, platform, state, due) VALUES (?, ?, ?, 'pending', ?)"
+GET = f"SELECT {_COLUMNS} FROM deliveries WHERE job = ? AND kind = ?"
+OF = f"SELECT {_COLUMNS} FROM deliveries WHERE job = ? ORDER BY kind DESC"
+DUE = f"""
+SELECT {_COLUMNS} FROM deliveries
+WHERE state IN ('pending', 'sending') AND platform = ? AND due <= ?
+ORDER BY due, job, kind DESC LIMIT ?
+"""
+DUE_ANYWHERE = f"""
+SELECT {_COLUMNS} FROM deliveries
+WHERE state IN ('pending', 'sending') AND due <= ?
+ORDER BY due, job, kind DESC LIMIT ?
+"""
+NEXT = """
+SELECT min(due) FROM deliveries
+WHERE state IN ('pending', 'sending') AND platform = ? AND due > ?
+"""
+SENDING = """
+UPDATE deliveries SET state = 'sending', tries = tries + 1, since = iif(since = 0, :now, since)
+WHERE job = :job AND kind = :kind AND state IN ('pending', 'sending')
+"""
+SENT = """
+UPDATE deliveries SET state = 'sent', message = :message WHERE job = :job AND kind = :kind AND state = 'sending'
+"""
+RETRY = """
+UPDATE deliveries SET state = :state, due = :due
+WHERE job = :job AND kind = :kind AND state IN ('pending', 'sending')
+"""
+DEAD = "UPDATE deliveries SET state = 'dead' WHERE job = ? AND kind = ? AND state IN ('pending', 'sending')"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    job: int
+    kind: Kind
+    state: State
+    message: str  # the platform's id of the message, '' until known
+    tries: int
+    due: float  # not before this Unix time
+    since: float  # Unix time of the first try, 0 before it
+
+
+def _delivery(row: sqlite3.Row) -> Delivery:
+    return Delivery(*row)
+
+
+class Deliveries:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def due(self, now: float, limit: int = 50, platform: str | None = None) -> list[Delivery]:
+        """What should be said now, the longest waiting first, a job's status before its result."""
+        query, values = (DUE_ANYWHERE, (now, limit)) if platform is None else (DUE, (platform, now, limit))
+        rows = await self._database.read(lambda db: db.execute(query, values).fetchall())
+        return [_delivery(row) for row in rows]
+
+    async def next(self, now: float, platform: str) -> float | None:
+        """When the next one after `now` falls due."""
+        row = await self._database.read(lambda db: db.execute(NEXT, (platform, now)).fetchone())
+        return None if row[0] is None else float(row[0])
+
+    async def get(self, job: int, kind: Kind) -> Delivery | None:
+        row = await self._database.read(lambda db: db.execute(GET, (job, kind)).fetchone())
+        return _delivery(row) if row else None
+
+    async def of(self, job: int) -> list[Delivery]:
+        """A job's deliveries, the status first."""
+        rows = await self._database.read(lambda db: db.execute(OF, (job,)).fetchall())
+        return [_delivery(row) for row in rows]
+
+    async def sending(self, job: int, kind: Kind, now: float) -> bool:
+        """To be committed before the platform is called. False if it is settled already."""
+        return await self._change(SENDING, {"job": job, "kind": kind, "now": now})
+
+    async def sent(self, job: int, kind: Kind, message: str, now: float) -> bool:
+        """It is said; `message` is its id there."""
+        return await self._change(SENT, {"job": job, "kind": kind, "message": message})
+
+    async def retry(self, job: int, kind: Kind, due: float, now: float, *, uncertain: bool = False) -> bool:
+        """Again at `due`. Where it is `uncertain` whether it was said, it stays `sending`: look first then."""
+        state = "sending" if uncertain else "pending"
+        return await self._change(RETRY, {"job": job, "kind": kind, "due": due, "state": state})
+
+    async def dead(self, job: int, kind: Kind, now: float) -> bool:
+        """It will never be said: nobody is there, or it is needless by now."""
+        return await self._change(DEAD, (job, kind))
+
+    async def _change(self, query: str, values: dict[str, object] | tuple[object, ...]) -> bool:
+        return await self._database.write(lambda db: db.execute(query, values).rowcount == 1)

@@ -1,0 +1,292 @@
+"""Jobs: promises on disk. `queued → running → done | failed | cancelled`, and `running → queued` after a death.
+
+Fair between people by start-time fair queueing (Goyal, Vin, Cheng 1996): a job's `turn` is the virtual time at
+which it would start if everybody's work ran side by side, person by person; the smallest turn is claimed next. So
+a claim is one look into an index, and the place in line is a count.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from storage import deliveries, history, results
+from storage.blobs import Blobs
+from storage.database import Database
+from storage.results import NewResult
+
+CRASHES = 3  # a job that was running at so many crashes is taken for their cause
+CRASHED = {
+    "en": "The bot stopped {n} times while working on this, so it was given up. Try other settings.",
+    "ko": "이 작업을 처리하는 동안 봇이 {n}번 멈춰 작업을 중단했습니다. 다른 설정으로 시도해 주십시오.",
+    "code": "crashed",
+}
+
+_COLUMNS = (
+    "id, key, person, name, platform, place, language, command, request, cost, state, attempts, created, "
+    "started, ended, seconds, error, notes"
+)
+GET = f"SELECT {_COLUMNS} FROM jobs WHERE id = ?"
+BY_KEY = f"SELECT {_COLUMNS} FROM jobs WHERE key = ?"
+# A newcomer starts level with whoever is next; when nobody waits or works, all debts are forgotten.
+NEWCOMER_TURN = """
+SELECT max(coalesce((SELECT served FROM people WHERE person = ?), 0.0), coalesce(
+    (SELECT min(turn) FROM jobs WHERE state = 'queued'),
+    (SELECT max(turn) FROM jobs WHERE state = 'running'),
+    (SELECT max(served) FROM people), 0.0))
+"""
+SERVED = """
+INSERT INTO people (person, name, served) VALUES (:person, :name, :served)
+ON CONFLICT (person) DO UPDATE SET name = excluded.name, served = excluded.served
+"""
+ADD = f"""
+INSERT INTO jobs (key, person, name, platform, place, language, command, request, cost, turn, state, created,
+                  notes, words)
+VALUES (:key, :person, :name, :platform, :place, :language, :command, :request, :cost, :turn, 'queued', :now,
+        :notes, :words)
+RETURNING {_COLUMNS}
+"""
+ADD_INPUT = "INSERT OR IGNORE INTO inputs (job, blob) VALUES (?, ?)"
+CLAIM = f"""
+UPDATE jobs SET state = 'running', started = :now
+WHERE state = 'queued' AND id = (SELECT id FROM jobs WHERE state = 'queued' ORDER BY turn, id LIMIT 1)
+RETURNING {_COLUMNS}
+"""
+RELEASE = f"""
+UPDATE jobs SET state = 'queued', started = NULL, attempts = attempts + :crashes
+WHERE id = :id AND state = 'running' RETURNING {_COLUMNS}
+"""
+END = f"""
+UPDATE jobs SET state = :state, ended = :now, seconds = :seconds, error = :error, notes = :notes
+WHERE id = :id AND state = :expected RETURNING {_COLUMNS}
+"""
+# The work left the line undone: what this person asked for later moves up by as much.
+REFUND_JOBS = """
+UPDATE jobs SET turn = turn - :cost
+WHERE state = 'queued' AND person = :person AND turn > (SELECT turn FROM jobs WHERE id = :id)
+"""
+REFUND_PERSON = "UPDATE people SET served = served - :cost WHERE person = :person"
+AHEAD = """
+SELECT count(*) FROM jobs AS other, (SELECT turn, id FROM jobs WHERE id = ? AND state = 'queued') AS mine
+WHERE other.state = 'queued' AND (other.turn, other.id) < (mine.turn, mine.id)
+"""
+LINE = f"SELECT {_COLUMNS} FROM jobs WHERE state = 'queued' ORDER BY turn, id LIMIT ?"
+QUEUED = "SELECT count(*) FROM jobs WHERE state = 'queued'"
+RUNNING = f"SELECT {_COLUMNS} FROM jobs WHERE state = 'running' ORDER BY turn, id"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    id: int
+    key: str
+    person: str
+    name: str
+    platform: str
+    place: dict[str, Any]
+    language: str
+    command: str
+    request: dict[str, Any]
+    cost: float
+    state: str  # queued running done failed cancelled
+    attempts: int  # crashes survived
+    created: float  # Unix times
+    started: float | None
+    ended: float | None
+    seconds: float | None  # on the device
+    error: dict[str, Any] | None  # {"en": …, "ko": …, "code": …}
+    notes: list[list[str]]  # [[en, ko], …] told with the answer
+
+
+def _job(row: sqlite3.Row) -> Job:
+    values = dict(row)
+    for name in ("place", "request", "error", "notes"):
+        values[name] = None if values[name] is None else json.loads(values[name])
+    return Job(**values)
+
+
+class Jobs:
+    def __init__(self, database: Database, blobs: Blobs) -> None:
+        self._database = database
+        self._blobs = blobs
+
+    async def add(
+        self,
+        *,
+        key: str,
+        person: str,
+        name: str,
+        platform: str,
+        place: dict[str, Any],
+        language: str,
+        command: str,
+        request: dict[str, Any],
+        cost: float,
+        inputs: Sequence[str],
+        notes: Sequence[Sequence[str]] = (),
+        now: float,
+    ) -> tuple[Job, bool]:
+        """Promise it: the job and its status delivery, at once. A known `key` gives (that job, False).
+
+        Raises `storage.Missing` for an input that is not stored, `storage.Full`.
+        """
+        values: dict[str, Any] = {
+            "key": key, "person": person, "name": name, "platform": platform, "place": _json(place),
+            "language": language, "command": command, "request": _json(request), "cost": cost, "now": now,
+            "notes": _json([list(note) for note in notes]), "words": history.indexed(command, request, inputs),
+        }  # fmt: skip
+        return await self._database.write(lambda db: self._add(db, values, inputs))
+
+    def _add(self, db: sqlite3.Connection, values: dict[str, Any], inputs: Sequence[str]) -> tuple[Job, bool]:
+        if known := db.execute(BY_KEY, (values["key"],)).fetchone():
+            return _job(known), False
+        self._blobs.check(inputs)
+        (turn,) = db.execute(NEWCOMER_TURN, (values["person"],)).fetchone()
+        db.execute(SERVED, {**values, "served": turn + values["cost"]})
+        job = _job(db.execute(ADD, {**values, "turn": turn}).fetchone())
+        db.executemany(ADD_INPUT, [(job.id, blob) for blob in inputs])
+        db.execute(deliveries.ADD, (job.id, "status", job.platform, job.created))
+        return job, True
+
+    async def claim(self, now: float) -> Job | None:
+        """The next job, `running` from now on; None when nobody waits."""
+        return await self._change(CLAIM, {"now": now})
+
+    async def release(self, id: int, now: float) -> Job | None:
+        """`running → queued`, at its old place in line. Interrupted is not failed: it costs no attempt."""
+        return await self._change(RELEASE, {"id": id, "crashes": 0})
+
+    async def recover(self, now: float, crashes: int = CRASHES) -> list[Job]:
+        """On start: what was running when the process died, queued again; failed after `crashes` of them."""
+
+        def recover(db: sqlite3.Connection) -> list[Job]:
+            dead = [_job(row) for row in db.execute(RUNNING)]
+            return [_recovered(db, job, now, crashes) for job in dead]
+
+        return await self._database.write(recover)
+
+    async def finish(
+        self,
+        id: int,
+        *,
+        results: Sequence[NewResult],
+        notes: Sequence[Sequence[str]],
+        seconds: float,
+        now: float,
+    ) -> Job | None:
+        """`running → done` with its results and the answer to deliver, at once; None if it was not running.
+
+        `notes` are added to those told on accepting. Raises `storage.Missing`, `storage.Full`.
+        """
+
+        def finish(db: sqlite3.Connection) -> Job | None:
+            self._blobs.check(result.blob for result in results)
+            return _end(db, id, "done", ("running",), now, seconds=seconds, notes=notes, made=results)
+
+        return await self._database.write(finish)
+
+    async def fail(self, id: int, *, error: dict[str, Any], seconds: float, now: float) -> Job | None:
+        """`queued | running → failed` with the answer to deliver."""
+        return await self._database.write(
+            lambda db: _end(db, id, "failed", ("queued", "running"), now, seconds=seconds, error=error)
+        )
+
+    async def cancel(self, id: int, *, now: float) -> Job | None:
+        """`queued | running → cancelled` with the answer to deliver; None if it had ended already."""
+        return await self._database.write(lambda db: _end(db, id, "cancelled", ("queued", "running"), now))
+
+    async def get(self, id: int) -> Job | None:
+        return await self._one(GET, (id,))
+
+    async def by_key(self, key: str) -> Job | None:
+        """The job that came from the saying `key`."""
+        return await self._one(BY_KEY, (key,))
+
+    async def ahead(self, id: int) -> int:
+        """How many queued jobs would be claimed before it; 0 = next, or not waiting."""
+        return await self._count(AHEAD, id)
+
+    async def line(self, limit: int = 50) -> list[Job]:
+        """The queued jobs, in the order in which they would be claimed now."""
+        return await self._list(LINE, limit)
+
+    async def of(
+        self,
+        person: str,
+        *,
+        states: Iterable[str] | None = None,
+        words: str = "",
+        limit: int = 20,
+        before: int | None = None,
+    ) -> list[Job]:
+        """A person's jobs, newest first: in these states, with all these words, older than job `before`."""
+        condition, values = history.where(person, states=states, words=words, before=before)
+        query = f"SELECT {_COLUMNS} FROM jobs WHERE {condition} ORDER BY id DESC LIMIT ?"
+        return await self._list(query, *values, limit)
+
+    async def queued(self) -> int:
+        return await self._count(QUEUED)
+
+    async def running(self) -> list[Job]:
+        return await self._list(RUNNING)
+
+    async def _change(self, query: str, values: dict[str, Any]) -> Job | None:
+        row = await self._database.write(lambda db: db.execute(query, values).fetchone())
+        return _job(row) if row else None
+
+    async def _one(self, query: str, values: tuple[Any, ...]) -> Job | None:
+        row = await self._database.read(lambda db: db.execute(query, values).fetchone())
+        return _job(row) if row else None
+
+    async def _list(self, query: str, *values: Any) -> list[Job]:
+        rows = await self._database.read(lambda db: db.execute(query, values).fetchall())
+        return [_job(row) for row in rows]
+
+    async def _count(self, query: str, *values: Any) -> int:
+        row = await self._database.read(lambda db: db.execute(query, values).fetchone())
+        return int(row[0])
+
+
+def _recovered(db: sqlite3.Connection, job: Job, now: float, crashes: int) -> Job:
+    queued = _job(db.execute(RELEASE, {"id": job.id, "crashes": 1}).fetchone())
+    if queued.attempts < crashes:
+        return queued
+    error = {k: v.format(n=queued.attempts) for k, v in CRASHED.items()}
+    return _end(db, job.id, "failed", ("queued",), now, seconds=0.0, error=error) or queued
+
+
+def _end(
+    db: sqlite3.Connection,
+    id: int,
+    state: str,
+    expected: Sequence[str],
+    now: float,
+    *,
+    seconds: float | None = None,
+    error: dict[str, Any] | None = None,
+    notes: Sequence[Sequence[str]] = (),
+    made: Sequence[NewResult] = (),
+) -> Job | None:
+    """Bring a job to a final state, with its results and the delivery of its answer; None if it had ended."""
+    row = db.execute(GET, (id,)).fetchone()
+    if row is None or row["state"] not in expected:
+        return None
+    old = _job(row)
+    if old.state == "queued":
+        refund = {"id": id, "person": old.person, "cost": old.cost}
+        db.execute(REFUND_JOBS, refund)
+        db.execute(REFUND_PERSON, refund)
+    ending = {
+        "id": id, "state": state, "expected": old.state, "now": now, "seconds": seconds,
+        "error": None if error is None else _json(error), "notes": _json([*old.notes, *map(list, notes)]),
+    }  # fmt: skip
+    ended = db.execute(END, ending).fetchone()
+    results.add(db, id, made)
+    db.execute(deliveries.ADD, (id, "result", old.platform, now))
+    return _job(ended)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
