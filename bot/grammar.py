@@ -1,0 +1,298 @@
+"""Text → what was said, and back: `/inpaint image:@photo.png mask:@mask.png prompt:"a scratch" seed:7`.
+
+`name:value` or `name=value`, names in English or Korean; `@file` is an attachment; values with spaces in double
+quotes, straight or typographic; words without a name are the prompt. Pure, and never raises but `Refusal`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bot.menu import form_named
+from engines.forms import Form, Param
+from engines.words import Refusal, Words
+
+FILES = ("picture", "mask")  # kinds of fields that take an attachment
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A command as it was said: nothing is checked yet but the names."""
+
+    form: type[Form]
+    values: Mapping[str, str]  # field → text
+    files: Mapping[str, str]  # field → the attachment's name, without its @
+
+
+def read(text: str) -> Spoken:
+    """What a line of text asks for. No words at all ask for help. Raises `Refusal`."""
+    name, rest = _command(text)
+    if not name:
+        return Spoken(form_named("help"), {}, {})
+    form = form_named(name)
+    reading = _Reading(form)
+    for token in tokens(rest):
+        reading.take(token)
+    return reading.spoken()
+
+
+def references(text: str) -> tuple[str, ...]:
+    """Names of the attachments a text speaks of, each once; none where the text is not understood."""
+    try:
+        return tuple(dict.fromkeys(read(text).files.values()))
+    except Refusal:
+        return ()
+
+
+def unparse(form: Form, names: Mapping[str, str] | None = None) -> str:
+    """The line that says this form; fields at their defaults are left out. `read` gives the same back.
+
+    `names` maps the stored names of pictures to those a person knows.
+    """
+    said = [f"/{form.name}"]
+    defaults = {f.name: f.default for f in dataclasses.fields(form)}
+    for key, p in form.params().items():
+        value = getattr(form, key)
+        if value is not None and value != defaults[key]:
+            said.append(f"{key}:{_printed(p, value, names or {})}")
+    return " ".join(said)
+
+
+# Tokens: words, quoted texts, and either of them behind a name.
+
+_KEY = re.compile(r"([^\W\d][\w-]*)[:=：＝]")
+_WORD = re.compile(r"\S+")
+_OPENERS = {'"': '"', "“": "”“„‟＂", "”": "”“„‟＂", "„": "”“„‟＂", "‟": "”“„‟＂", "＂": "＂"}
+_ESCAPES = {"n": "\n", "\\": "\\", **{quote: quote for quote in _OPENERS}}
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    raw: str  # as it was typed
+    text: str  # the value, without quotes
+    name: str = ""  # what stood before the colon
+    quoted: bool = False
+
+
+def tokens(text: str) -> Iterator[Token]:
+    """The words of a line. Raises `Refusal` where a quote is opened and not closed."""
+    at = 0
+    while at < len(text):
+        if text[at].isspace():
+            at += 1
+            continue
+        key = _KEY.match(text, at)
+        start, at = at, key.end() if key else at
+        value, at, quoted = _value(text, at)
+        yield Token(text[start:at], value, key.group(1) if key else "", quoted)
+
+
+def _value(text: str, at: int) -> tuple[str, int, bool]:
+    """The value at `at`, where it ends, and whether it was quoted; an `@` may stand before the quote."""
+    prefix = "@" if text[at : at + 1] == "@" and text[at + 1 : at + 2] in _OPENERS else ""
+    opener = text[at + len(prefix) : at + len(prefix) + 1]
+    if opener in _OPENERS and opener:
+        value, end = _quoted(text, at + len(prefix) + 1, _OPENERS[opener])
+        return prefix + value, end, True
+    if opener == "'" and at > 0 and not text[at - 1].isspace():  # seed:'7'; an apostrophe elsewhere is none
+        closed = re.compile(r"'([^']*)'(?!\S)").match(text, at)
+        if closed:
+            return closed.group(1), closed.end(), True
+    word = _WORD.match(text, at)
+    return (word.group(), word.end(), False) if word else ("", at, False)
+
+
+def _quoted(text: str, at: int, closers: str) -> tuple[str, int]:
+    found: list[str] = []
+    start = at
+    while at < len(text):
+        c = text[at]
+        if c == "\\" and text[at + 1 : at + 2] in _ESCAPES:
+            found.append(_ESCAPES[text[at + 1]])
+            at += 2
+        elif c in closers:
+            return "".join(found), at + 1
+        else:
+            found.append(c)
+            at += 1
+    raise Refusal(_UNCLOSED(text=text[start : start + 30]))
+
+
+def _command(text: str) -> tuple[str, str]:
+    """The command's name without slash, and the rest; `studio` in front is Slack's one slash command."""
+    first, rest = _first(text)
+    name = first.lstrip("/").lower()
+    if name == "studio":
+        first, rest = _first(rest)
+        name = first.lstrip("/").lower()
+    return (name or ("/" if first else "")), rest
+
+
+def _first(text: str) -> tuple[str, str]:
+    parts = text.split(maxsplit=1)
+    return (parts[0], parts[1] if len(parts) > 1 else "") if parts else ("", "")
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A command while its words come in. Mutable."""
+
+    form: type[Form]
+    values: dict[str, list[Token]] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)  # fields given by name
+    awaiting: str = ""  # `seed:` was said, the value comes next
+    open: str = ""  # the text field, given by name without quotes, that plain words go on with
+
+    def take(self, token: Token) -> None:
+        name = self._field(token)
+        if name:
+            self._name(name, token)
+        elif self.awaiting:
+            name, self.awaiting = self.awaiting, ""
+            self._give(name, Token(token.raw, token.raw) if token.name else token)
+        else:
+            self._word(token)
+
+    def spoken(self) -> Spoken:
+        return Spoken(self.form, {name: _text(said) for name, said in self.values.items()}, self.files)
+
+    def _field(self, token: Token) -> str:
+        """The field a token names; "" for a plain word. Raises `Refusal` for what looks like a wrong name."""
+        if not token.name:
+            return ""
+        names = _names(self.form)
+        key = _folded(token.name)
+        if key in names:
+            return names[key]
+        talking = bool(self.open or self.awaiting or self._main_flows)
+        near = difflib.get_close_matches(key, names, n=1, cutoff=0.75)
+        if talking and not (near and token.text):
+            return ""  # a colon inside a sentence
+        return self.form.field_named(token.name)
+
+    @property
+    def _main_flows(self) -> bool:
+        """Whether a plain word would be part of the prompt: it is text and was neither named nor quoted."""
+        main = _main(self.form)
+        said = self.values.get(main, [])
+        text = bool(main) and self.form.params()[main].kind == "text"
+        return text and main not in self.named and not (len(said) == 1 and said[0].quoted)
+
+    def _name(self, name: str, token: Token) -> None:
+        if name in self.named and self.form.params()[name].kind != "mask":
+            raise Refusal(_TWICE(field=name))
+        self.named.add(name)
+        self.awaiting = self.open = ""
+        if not token.text and not token.quoted:
+            self.awaiting = name
+            return
+        self._give(name, token)
+
+    def _give(self, name: str, token: Token) -> None:
+        """A value for a named field."""
+        kind = self.form.params()[name].kind
+        if kind in FILES and (token.text.startswith("@") or kind == "picture"):
+            self._attach(name, token.text)
+            return
+        if name == _main(self.form) and self.values.get(name):  # plain words stood there before
+            raise Refusal(_TWICE(field=name))
+        self.values.setdefault(name, []).append(_tidy(token) if kind in ("int", "float") else token)
+        self.open = name if kind == "text" and not token.quoted else ""
+
+    def _word(self, token: Token) -> None:
+        """A word without a name: a file, more of an open text, or the prompt."""
+        if token.text.startswith("@") and len(token.text) > 1 and self._takes_files:
+            free = [n for n, p in self.form.params().items() if p.kind in FILES and n not in self.files]
+            if not free:
+                raise Refusal(_TOO_MANY(file=token.text[:60], command=self.form.name))
+            self._attach(free[0], token.text)
+            return
+        name, main = self.open, _main(self.form)
+        if not name and (not main or main in self.named or not self._goes_on(main)):
+            raise Refusal(_STRAY(word=token.raw[:40], command=self.form.name))
+        name = name or main
+        number = self.form.params()[name].kind in ("int", "float")
+        self.values.setdefault(name, []).append(_tidy(token) if number else token)
+
+    def _goes_on(self, main: str) -> bool:
+        return self.form.params()[main].kind == "text" or main not in self.values
+
+    @property
+    def _takes_files(self) -> bool:
+        return any(p.kind in FILES for p in self.form.params().values())
+
+    def _attach(self, name: str, said: str) -> None:
+        if name in self.files:
+            raise Refusal(_TWICE(field=name))
+        self.files[name] = said.removeprefix("@")
+
+
+def _main(form: type[Form]) -> str:
+    """The field that words without a name fill: the first required text, else the first that is no file."""
+    params = {name: p for name, p in form.params().items() if p.kind not in FILES}
+    required = (name for name, p in params.items() if p.required and p.kind == "text")
+    return next(required, next(iter(params), ""))
+
+
+def _names(form: type[Form]) -> dict[str, str]:
+    """Every spelling of a field's name → the field."""
+    known = form.params().items()
+    return {_folded(said): name for name, p in known for said in (name, p.label.ko, *p.aliases)}
+
+
+def _folded(name: str) -> str:
+    """macOS sends Hangul in parts; option names are typed in any case, with - or _."""
+    return unicodedata.normalize("NFC", name).lower().replace("-", "_")
+
+
+def _tidy(token: Token) -> Token:
+    """A number as it is said in a chat: `#42`, `7,`."""
+    return dataclasses.replace(token, text=token.text.strip("#,;"))
+
+
+def _text(said: Sequence[Token]) -> str:
+    """One quoted text is itself; quotes inside a sentence are part of it."""
+    if len(said) == 1:
+        return said[0].text
+    return " ".join(token.text if token.name else token.raw for token in said)
+
+
+def _printed(p: Param, value: Any, names: Mapping[str, str]) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if p.kind == "picture" or (p.kind == "mask" and (value in names or _BLOB.fullmatch(value))):
+        return "@" + _quote(names.get(value, value))
+    if isinstance(value, int | float):
+        return repr(value)
+    return _quote(str(value), always=p.kind == "text")
+
+
+def _quote(text: str, always: bool = False) -> str:
+    if not always and _PLAIN.fullmatch(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+_BLOB = re.compile(r"[0-9a-f]{64}")
+_PLAIN = re.compile(r"[\w.,+%/=][\w.,+%/=:;-]*")
+_UNCLOSED = Words(
+    'A quote is opened before “{text}” and not closed. Close it with ".',
+    '“{text}” 앞에서 따옴표가 열리고 닫히지 않았습니다. " 로 닫아 주십시오.',
+)
+_TWICE = Words("`{field}` is given twice.", "`{field}` 값이 두 번 있습니다.")
+_STRAY = Words(
+    'I do not know what “{word}” belongs to in /{command}. Put values with spaces in "quotes".',
+    '/{command}에서 “{word}”이(가) 어느 옵션의 값인지 알 수 없습니다. 띄어쓰기가 있는 값은 "따옴표"로 묶어 주십시오.',
+)
+_TOO_MANY = Words(
+    "/{command} has no place for one more file, {file}.",
+    "/{command} 명령에는 파일 {file}을(를) 더 넣을 곳이 없습니다.",
+)
