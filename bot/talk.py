@@ -44,8 +44,11 @@ class Place:
 class Attachment(Protocol):
     """A file someone sent. Nothing about it is to be believed; `name` and `size` are claims."""
 
-    name: str
-    size: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
 
     async def read(self, limit: int) -> bytes:
         """The bytes; `engines.words.Refusal` when there are more than `limit`, or the file cannot be had."""
