@@ -158,6 +158,15 @@ class Jobs:
         """`running → queued`, at its old place in line. Interrupted is not failed: it costs no attempt."""
         return await self._change(RELEASE, {"id": id, "crashes": 0})
 
+    async def release_all(self, now: float) -> list[Job]:
+        """`release` for every running job: the process is about to end."""
+
+        def release(db: sqlite3.Connection) -> list[Job]:
+            ids = [row["id"] for row in db.execute(RUNNING).fetchall()]
+            return [_job(db.execute(RELEASE, {"id": id, "crashes": 0}).fetchone()) for id in ids]
+
+        return await self._database.write(release)
+
     async def recover(self, now: float, crashes: int = CRASHES) -> list[Job]:
         """On start: what was running when the process died, queued again; failed after `crashes` of them."""
 

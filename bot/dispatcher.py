@@ -1,0 +1,259 @@
+"""From the queue to the devices and back: claim, run, record. One task per job; a crash of one never ends another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from engines.engine import Work
+from engines.events import Event, Failed, Finished, Progress, Started
+from engines.requests import Request, request_named
+from engines.words import Words
+from storage import Full, Missing, StorageError
+from storage.jobs import CRASHES, Job
+from storage.results import NewResult
+from storage.store import Store
+
+log = logging.getLogger(__name__)
+
+LOOK = 2.0  # seconds after which the pool's room is looked at again though nobody called
+PAUSE = 5.0  # seconds before trying again what the disk refused
+TIDY = 3600.0  # seconds between two sweeps of unused files
+IN_LINE = 3  # so many people at the head of the queue see their place change
+
+
+class Pool(Protocol):
+    """What the dispatcher needs of `engines.pool.Pool`."""
+
+    def run(self, work: Work) -> AsyncGenerator[Event, None]: ...
+
+    def room(self) -> int: ...
+
+
+class Shows(Protocol):
+    """What the dispatcher tells `bot.outbox.Outbox`."""
+
+    def wake(self) -> None: ...
+
+    def show(self, job_id: int, progress: Progress | None = None, eta: float | None = None) -> None: ...
+
+
+@dataclass(slots=True)
+class Pace:
+    """How long a run has still to go, from the steps it made so far. Mutable."""
+
+    first: tuple[float, int] | None = None
+
+    def left(self, progress: Progress, now: float) -> float | None:
+        """Seconds, or None while nobody can tell. Loading a model counts for nothing: it comes before step 1."""
+        if self.first is None or progress.step < self.first[1]:
+            self.first = (now, progress.step)
+        since, start = self.first
+        made = progress.step - start
+        return (now - since) / made * (progress.total - progress.step) if made > 0 else None
+
+
+class Dispatcher:
+    def __init__(
+        self,
+        store: Store,
+        pool: Pool,
+        outbox: Shows,
+        *,
+        clock: Callable[[], float] = time.time,
+        crashes: int = CRASHES,
+    ) -> None:
+        self._store = store
+        self._pool = pool
+        self._outbox = outbox
+        self._clock = clock
+        self._crashes = crashes
+        self._woken = asyncio.Event()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._arriving: set[int] = set()  # claimed, and not yet in the pool's own count
+        self._stopping = False
+        self._closed = False  # the pool was stopped: claim no more
+
+    def wake(self) -> None:
+        """Something may be in the queue, or there may be room."""
+        self._woken.set()
+
+    def cancel(self, job_id: int) -> None:
+        """Stop the job if it runs; the device lets go of it within a tick. Harmless otherwise."""
+        if task := self._tasks.get(job_id):
+            task.cancel()
+
+    async def run(self) -> None:
+        """Until cancelled; then what runs goes back into the queue, and costs no attempt."""
+        for job in await self._store.jobs.recover(self._clock(), self._crashes):
+            log.warning("job %d was running when the bot died: %s", job.id, job.state)
+        self._outbox.wake()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._tidy())
+                try:
+                    await self._keep_claiming(tasks)
+                finally:
+                    self._stopping = True
+        finally:
+            await self._store.jobs.release_all(self._clock())
+
+    async def _keep_claiming(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            self._woken.clear()
+            await self._claim(tasks)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), LOOK)
+
+    async def _claim(self, tasks: asyncio.TaskGroup) -> None:
+        try:
+            claimed = False
+            while self._room() > 0 and (job := await self._store.jobs.claim(self._clock())):
+                self._arriving.add(job.id)
+                self._tasks[job.id] = tasks.create_task(self._work(job))
+                claimed = True
+            if claimed:
+                for waiting in await self._store.jobs.line(IN_LINE):
+                    self._outbox.show(waiting.id)
+        except Exception:
+            log.exception("could not claim a job")
+
+    def _room(self) -> int:
+        return 0 if self._closed else self._pool.room() - len(self._arriving)
+
+    async def _work(self, job: Job) -> None:
+        try:
+            await self._follow(job)
+        except asyncio.CancelledError:
+            if self._stopping:
+                raise
+            await self._attempt(
+                job, self._store.jobs.cancel(job.id, now=self._clock())
+            )  # mostly recorded already
+        except Exception:
+            log.exception("job %d broke", job.id)
+            await self._attempt(job, self._settle(job, Failed(_BUG(id=job.id))))
+        finally:
+            self._arriving.discard(job.id)
+            del self._tasks[job.id]
+            self._outbox.wake()
+            self.wake()
+        if not self._closed:
+            await asyncio.to_thread(shutil.rmtree, self._folder(job), ignore_errors=True)
+
+    async def _attempt(self, job: Job, last: Awaitable[object]) -> None:
+        """A job's last act: even where this fails, the others go on. It is queued again at the next start."""
+        try:
+            await last
+        except Exception:
+            log.exception("job %d could not be ended", job.id)
+
+    def _folder(self, job: Job) -> Path:
+        return self._store.folder / "work" / str(job.id)
+
+    async def _follow(self, job: Job) -> None:
+        """One job from the first step to the record."""
+        now = await self._store.jobs.get(job.id)
+        if now is None or now.state != "running":
+            return  # cancelled in the very moment of the claim
+        work = await self._prepare(job, self._folder(job))
+        if isinstance(work, Failed):
+            return await self._settle(job, work)
+        pace = Pace()
+        self._arriving.discard(job.id)  # from here on the pool counts it itself
+        async with aclosing(self._pool.run(work)) as events:
+            async for event in events:
+                match event:
+                    case Started():
+                        self._outbox.show(job.id)
+                    case Progress():
+                        self._outbox.show(job.id, event, pace.left(event, self._clock()))
+                    case Finished() | Failed():
+                        return await self._settle(job, event)
+        raise RuntimeError("the pool told no end")
+
+    async def _prepare(self, job: Job, folder: Path) -> Work | Failed:
+        """The job as the pool wants it, or why it cannot be done."""
+        try:
+            request: Request = request_named(job.command).from_json(job.request)
+            files = {name: self._store.blobs.path(name) for name in request.blobs}
+            self._store.blobs.check(files)
+        except Missing:
+            return Failed(_NO_FILE(id=job.id), "input")
+        except (KeyError, TypeError, ValueError, AttributeError):
+            log.exception("job %d cannot be read", job.id)
+            return Failed(_UNREADABLE(id=job.id, command=job.command), "input")
+        await asyncio.to_thread(_make_room, folder)
+        return Work(job.id, job.person, request, folder, files)
+
+    async def _settle(self, job: Job, event: Finished | Failed) -> None:
+        """Record how it ended. Where the disk is full the job fails, as soon as even that can be written."""
+        while True:
+            try:
+                return await self._record(job, event)
+            except Full:
+                log.exception("no room to record job %d", job.id)
+                event = Failed(_DISK, "disk")
+            except StorageError:
+                log.exception("job %d has no result to record", job.id)
+                event = Failed(_BUG(id=job.id))
+            await asyncio.sleep(PAUSE)
+
+    async def _record(self, job: Job, event: Finished | Failed) -> None:
+        jobs, now = self._store.jobs, self._clock()
+        if isinstance(event, Finished):
+            results = [
+                NewResult(await self._store.blobs.put_file(a.path, move=True), a.name, a.media, a.recipe, a.width, a.height)
+                for a in event.artifacts
+            ]  # fmt: skip
+            notes = [[note.en, note.ko] for note in event.notes]
+            await jobs.finish(job.id, results=results, notes=notes, seconds=event.seconds, now=now)
+        elif event.code == "stopped":
+            self._closed = True
+            await jobs.release(job.id, now)
+        else:
+            if event.trace:
+                log.error("job %d failed: %s\n%s", job.id, event.reason.en, event.trace)
+            error = {"en": event.reason.en, "ko": event.reason.ko, "code": event.code}
+            await jobs.fail(job.id, error=error, seconds=now - (job.started or now), now=now)
+
+    async def _tidy(self) -> None:
+        while True:
+            try:
+                await self._store.blobs.sweep(self._clock())
+            except Exception:
+                log.exception("could not sweep unused files")
+            await asyncio.sleep(TIDY)
+
+
+def _make_room(folder: Path) -> None:
+    """The job's own folder: empty, unless a checkpoint in it is to be gone on from."""
+    if not any(folder.glob("checkpoint*")):
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+_BUG = Words(
+    "An error we did not expect; the log has it under #{id}. Please try again.",
+    "예상하지 못한 오류가 발생했습니다. 기록에서 #{id} 번으로 찾을 수 있습니다. 다시 시도해 주십시오.",
+)
+_DISK = Words(
+    "There is no room left on the bot's disk. Please tell its administrator, then try again.",
+    "봇의 저장 공간이 부족합니다. 관리자에게 알린 뒤 다시 시도해 주십시오.",
+)
+_NO_FILE = Words(
+    "A picture that #{id} needs is no longer stored. Please send it again.",
+    "#{id} 작업에 필요한 사진이 더 이상 저장되어 있지 않습니다. 다시 보내 주십시오.",
+)
+_UNREADABLE = Words(
+    "This version of the bot cannot read #{id} ({command}) any more. Please ask for it anew.",
+    "이 버전의 봇은 #{id} ({command}) 작업을 더 이상 읽을 수 없습니다. 다시 요청해 주십시오.",
+)

@@ -1,0 +1,248 @@
+"""What is said about jobs, exactly once: rows in the store drive it, the platforms' answers settle them.
+
+`sending` is committed before a platform is called and `sent` after. Between the two nobody knows whether it was
+said, so the outbox looks before it repeats. The answer is an edit of the job's own message wherever that can be:
+an edit may be repeated harmlessly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import random
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bot import replies
+from bot.living import Living
+from bot.parcel import Shrink, pack
+from bot.talk import Gone, Limits, Message, Place, Platform, TooLarge, Unreachable
+from engines.events import Progress
+from storage.deliveries import Delivery
+from storage.jobs import Job
+from storage.store import Store
+
+log = logging.getLogger(__name__)
+
+WIDTH = 8  # so many jobs' messages are under way at once on one platform
+LONGEST = 300.0  # seconds between two tries at most
+GIVE_UP = 3 * 86400.0  # seconds after the first try
+SKEW = 120.0  # seconds by which a platform's clock may differ from ours
+SMALLEST = 100_000  # bytes: an answer refused at this size goes without files
+ALONE = 30.0  # seconds after which the rows are looked at again though nobody called
+
+
+class Outbox:
+    def __init__(
+        self,
+        store: Store,
+        platforms: Mapping[str, Platform],
+        *,
+        clock: Callable[[], float] = time.time,
+        shrink: Shrink | None = None,
+        settle: float = 2.0,
+        rng: random.Random | None = None,
+    ) -> None:
+        """`settle`: seconds before a look for a message of unknown fate; a platform shows none at once."""
+        self._store = store
+        self._platforms = platforms
+        self._clock = clock
+        self._shrink = shrink
+        self._settle = settle
+        self._rng = rng or random.Random()
+        self._living = Living(store, platforms, clock=clock)
+        self._woken = {name: asyncio.Event() for name in platforms}
+        self._gone: set[tuple[int, str]] = set()  # told once already that nobody is there
+
+    def show(self, job_id: int, progress: Progress | None = None, eta: float | None = None) -> None:
+        """News of how a job goes, `eta` seconds before its end: shown soon, the newest only, or not at all."""
+        self._living.show(job_id, progress, eta)
+
+    def wake(self) -> None:
+        """Something may be to be said."""
+        for woken in self._woken.values():
+            woken.set()
+
+    async def run(self) -> None:
+        """Until cancelled. What was under way then is looked for at the next start."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._living.run())
+            for name, platform in self._platforms.items():
+                tasks.create_task(self._lane(name, platform))
+
+    async def _lane(self, name: str, platform: Platform) -> None:
+        """One platform's deliveries, so that a slow one holds up nobody else."""
+        started, busy = self._clock(), set[int]()
+
+        async def deliver(job: int) -> None:
+            try:
+                await self._deliver(job, platform, started)
+            except Exception:
+                log.exception("could not deliver job %d", job)
+                await asyncio.sleep(1.0)
+            finally:
+                busy.discard(job)
+                self._woken[name].set()
+
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._woken[name].clear()
+                now = self._clock()
+                for due in await self._store.deliveries.due(now, 2 * WIDTH + 2 * len(busy), name):
+                    if due.job not in busy and len(busy) < WIDTH:
+                        busy.add(due.job)
+                        tasks.create_task(deliver(due.job))
+                later = await self._store.deliveries.next(now, name)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken[name].wait(), min((later or now + ALONE) - now, ALONE))
+
+    async def _deliver(self, job_id: int, platform: Platform, started: float) -> None:
+        """All that is to be said of one job, in order, until something has to wait."""
+        job = await self._store.jobs.get(job_id)
+        if job is None:
+            return
+        for delivery in await self._store.deliveries.of(job_id):
+            if delivery.state not in ("pending", "sending"):
+                continue
+            later = await self._try(job, delivery, platform, started)
+            if later is not None:
+                return await self._postpone(job_id, later)
+
+    async def _postpone(self, job_id: int, due: float) -> None:
+        """Nothing of this job is said before `due`: what comes second must not overtake what comes first."""
+        for delivery in await self._store.deliveries.of(job_id):
+            if delivery.state in ("pending", "sending") and delivery.due < due:
+                uncertain = delivery.state == "sending"
+                await self._store.deliveries.retry(
+                    job_id, delivery.kind, due, self._clock(), uncertain=uncertain
+                )
+
+    async def _try(self, job: Job, delivery: Delivery, platform: Platform, started: float) -> float | None:
+        """Settle one delivery, or say when to try again."""
+        now = self._clock()
+        if delivery.due > now:
+            return delivery.due
+        if delivery.state == "sending" and now < started + self._settle:
+            return started + self._settle  # of the life before: give the platform time to show it
+        try:
+            if delivery.kind == "status":
+                await self._status(job, delivery, platform)
+            else:
+                await self._result(job, delivery, platform)
+        except Gone as gone:
+            return await self._nobody_there(delivery, gone)
+        except Unreachable as error:
+            log.info("job %d: %s cannot be reached: %s", job.id, platform.name, error)
+            return await self._later(delivery, error.retry_after, uncertain=error.uncertain)
+        except TooLarge as error:
+            log.warning("job %d: too large for %s: %s", job.id, platform.name, error)
+            return await self._later(delivery, 0.0, uncertain=False)
+        except Exception:
+            log.exception("job %d: %s broke", job.id, platform.name)
+            return await self._later(delivery, 0.0, uncertain=True)
+        return None
+
+    async def _nobody_there(self, delivery: Delivery, gone: Gone) -> float | None:
+        which = (delivery.job, delivery.kind)
+        if which not in self._gone:
+            self._gone.add(which)
+            return await self._later(delivery, 0.0, uncertain=delivery.state == "sending")
+        log.warning("job %d: nobody there to be told its %s: %s", *which, gone)
+        self._gone.discard(which)
+        await self._store.deliveries.dead(*which, self._clock())
+        return None
+
+    async def _later(self, delivery: Delivery, at_least: float, *, uncertain: bool) -> float | None:
+        """Put it off, longer each time; give it up after days."""
+        now = self._clock()
+        if delivery.since and now - delivery.since > GIVE_UP:
+            log.error("job %d: its %s was given up", delivery.job, delivery.kind)
+            await self._store.deliveries.dead(delivery.job, delivery.kind, now)
+            return None
+        backoff = min(LONGEST, 0.5 * 2 ** min(delivery.tries, 20)) * self._rng.uniform(0.5, 1.0)
+        due = now + max(at_least, backoff, self._settle if uncertain else 0.0)
+        await self._store.deliveries.retry(delivery.job, delivery.kind, due, now, uncertain=uncertain)
+        return due
+
+    async def _status(self, job: Job, delivery: Delivery, platform: Platform) -> None:
+        """The living message: posted once, unless the job has ended before it was."""
+        deliveries, place = self._store.deliveries, Place.from_json(job.place)
+        key = f"ds{job.id}s"
+        if found := await _find(platform, place, key, delivery):
+            await deliveries.sent(job.id, "status", found, self._clock())
+        elif job.state not in ("queued", "running"):
+            await deliveries.dead(job.id, "status", self._clock())
+        else:
+            message = replies.status(job, ahead=await self._store.jobs.ahead(job.id))
+            await deliveries.sending(job.id, "status", self._clock())
+            posted = await platform.post(place, message, key)
+            await deliveries.sent(job.id, "status", posted, self._clock())
+            self._living.posted(job.id, message)
+            return
+        self._living.show(job.id)
+
+    async def _result(self, job: Job, delivery: Delivery, platform: Platform) -> None:
+        """The answer: the living message becomes it; where that is gone or too old, it is posted anew."""
+        deliveries, place = self._store.deliveries, Place.from_json(job.place)
+        self._living.forget(job.id)
+        said = await _find(platform, place, f"ds{job.id}r", delivery)
+        if not said:
+            await deliveries.sending(job.id, "result", self._clock())
+            async with self._living.locks[job.id]:
+                said = await self._say_till_it_fits(job, platform, place)
+            self._living.locks.pop(job.id, None)
+        status = await deliveries.get(job.id, "status")
+        if status and status.message not in ("", said):
+            with contextlib.suppress(Exception):  # the old one, with its bar, is needless now
+                await platform.delete(place, status.message)
+        await deliveries.sent(job.id, "result", said, self._clock())
+
+    async def _say_till_it_fits(self, job: Job, platform: Platform, place: Place) -> str:
+        """The message's id. Where a platform refuses what its limits allow, send less."""
+        limits = platform.limits(place)
+        while True:
+            with tempfile.TemporaryDirectory(prefix="ds-") as folder:
+                message = await self._answer(job, limits, Path(folder))
+                try:
+                    return await self._say(job, platform, place, message, limits)
+                except TooLarge:
+                    if not message.files:
+                        raise
+                    limits = _tighter(limits, message)
+
+    async def _say(self, job: Job, platform: Platform, place: Place, message: Message, limits: Limits) -> str:
+        status = await self._store.deliveries.get(job.id, "status")
+        if status and status.state == "sent" and self._clock() - status.since <= limits.edit_age:
+            with contextlib.suppress(Gone):
+                await platform.edit(place, status.message, message)
+                return status.message
+        return await platform.post(place, message, f"ds{job.id}r")
+
+    async def _answer(self, job: Job, limits: Limits, folder: Path) -> Message:
+        results = await self._store.results.of(job.id)
+        shown = [replies.Shown(result, self._store.blobs.path(result.blob)) for result in results]
+        message = replies.answer(job, shown, limits=limits)
+        return await pack(message, shown, limits, folder, self._shrink, job.language)
+
+
+async def _find(platform: Platform, place: Place, key: str, delivery: Delivery) -> str | None:
+    """The look before repeating: a message that may have been posted before. `Unreachable` where one cannot know."""
+    if delivery.state != "sending":
+        return None
+    try:
+        return await platform.find(place, key, delivery.since - SKEW)
+    except Unreachable as error:
+        raise Unreachable(str(error), retry_after=error.retry_after, uncertain=True) from error
+
+
+def _tighter(limits: Limits, message: Message) -> Limits:
+    """Half of what was just refused; no files at all when that would be next to nothing."""
+    sizes = [file.path.stat().st_size for file in message.files]
+    whole, largest = sum(sizes) // 2, max(sizes) // 2
+    if whole < SMALLEST:
+        return dataclasses.replace(limits, files=0)
+    return dataclasses.replace(limits, message_bytes=whole, file_bytes=min(limits.file_bytes, largest))
