@@ -154,20 +154,20 @@ def known(folder: Path | None = None, paths: Iterable[Path] = ()) -> list[Model]
     return [*ours, *(m for m in by_name.values() if m.name.casefold() not in taken), *hub]
 
 
-def find(name: str, kind: str, folder: Path | None = None, paths: Iterable[Path] = ()) -> Model:
-    """The model a person means by `name`, fit for `kind`; the default for that kind where `name` is empty.
+def find(name: str, kind: str | None, folder: Path | None = None, paths: Iterable[Path] = ()) -> Model:
+    """The model a person means by `name`, fit for `kind` (None: any); where `name` is empty, the default for that kind.
 
     Raises:
         Refusal: no model has this name (with the nearest ones), or it cannot do this kind of work.
     """
     models = known(folder, paths)
     names = {alias: m for m in models for alias in _spellings(m)}
-    said = (name or DEFAULTS.get(kind, "")).strip()
+    said = (name or DEFAULTS.get(kind or "", "")).strip()
     key = ALIASES.get(said.casefold(), said).casefold()
     found = names.get(key)
     if found is None:
         raise Refusal(_no_such(said, models, names))
-    if kind not in found.kinds:
+    if kind and kind not in found.kinds:
         fit = ", ".join(f"`{m.name}`" for m in models if kind in m.kinds)
         raise Refusal(_WRONG_KIND(name=found.name, kind=kind, kinds=", ".join(found.kinds), fit=fit or "–"))
     return found
