@@ -21,6 +21,7 @@ class DeskSettings:
     language: Language = "en"  # where neither the person nor the platform says one
     models: Mapping[str, str] = field(default_factory=dict)  # command → model used when none is named
     models_folder: Path | None = None  # where models of one's own lie
+    model_paths: tuple[Path, ...] = ()  # further models, each a folder or a file
 
 
 def is_admin(person: Person, settings: DeskSettings) -> bool:

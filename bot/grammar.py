@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,7 +161,16 @@ class _Reading:
             self._word(token)
 
     def spoken(self) -> Spoken:
-        return Spoken(self.form, {name: _text(said) for name, said in self.values.items()}, self.files)
+        return Spoken(self.form, {name: self._text(name) for name in self.values}, self.files)
+
+    def _text(self, name: str) -> str:
+        """What the words of one field come to. One quoted text is itself; quotes in a sentence stay in it."""
+        said = self.values[name]
+        if self.form.params()[name].kind == "mask":
+            return ";".join(token.text for token in said)
+        if len(said) == 1:
+            return said[0].text
+        return " ".join(token.text if token.name else token.raw for token in said)
 
     def _field(self, token: Token) -> str:
         """The field a token names; "" for a plain word. Raises `Refusal` for what looks like a wrong name."""
@@ -204,12 +213,15 @@ class _Reading:
         if name == _main(self.form) and self.values.get(name):  # plain words stood there before
             raise Refusal(_TWICE(field=name))
         self.values.setdefault(name, []).append(_tidy(token) if kind in ("int", "float") else token)
+        if kind == "mask" and token.text.endswith((";", ",")) and not token.quoted:
+            self.awaiting = name  # `mask:box=1,2,3,4; 5,6,7,8`
         self.open = name if kind == "text" and not token.quoted else ""
 
     def _word(self, token: Token) -> None:
         """A word without a name: a file, more of an open text, or the prompt."""
-        if token.text.startswith("@") and len(token.text) > 1 and self._takes_files:
-            free = [n for n, p in self.form.params().items() if p.kind in FILES and n not in self.files]
+        files = [name for name, p in self.form.params().items() if p.kind in FILES]
+        if files and token.text.startswith("@") and len(token.text) > 1:
+            free = [name for name in files if name not in self.files]
             if not free:
                 raise Refusal(_TOO_MANY(file=token.text[:60], command=self.form.name))
             self._attach(free[0], token.text)
@@ -223,10 +235,6 @@ class _Reading:
 
     def _goes_on(self, main: str) -> bool:
         return self.form.params()[main].kind == "text" or main not in self.values
-
-    @property
-    def _takes_files(self) -> bool:
-        return any(p.kind in FILES for p in self.form.params().values())
 
     def _attach(self, name: str, said: str) -> None:
         if name in self.files:
@@ -255,13 +263,6 @@ def _folded(name: str) -> str:
 def _tidy(token: Token) -> Token:
     """A number as it is said in a chat: `#42`, `7,`."""
     return dataclasses.replace(token, text=token.text.strip("#,;"))
-
-
-def _text(said: Sequence[Token]) -> str:
-    """One quoted text is itself; quotes inside a sentence are part of it."""
-    if len(said) == 1:
-        return said[0].text
-    return " ".join(token.text if token.name else token.raw for token in said)
 
 
 def _printed(p: Param, value: Any, names: Mapping[str, str]) -> str:

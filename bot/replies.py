@@ -122,12 +122,13 @@ def _failed(job: Job, limits: Limits) -> Message:
 def _living(job: Job, kind: Any, head: Words, drawn: Bar | None, preview: bytes | None) -> Message:
     prompt = cut(" ".join(_prompt(job).split()), 200)
     open_still = job.state in ("queued", "running")
+    actions: tuple[Action, ...] = ("cancel", "overlay") if job.command == "inpaint" else ("cancel",)
     return Message(
         kind,
         _lines(head.of(job.language), code(prompt) if prompt else ""),
         job=job.id,
         command=job.command,
-        buttons=(_button(job, "cancel"),) if open_still else (),
+        buttons=tuple(_button(job, action) for action in actions) if open_still else (),
         bar=drawn,
         preview=preview,
         private=False,

@@ -13,6 +13,7 @@ from engines.words import Refusal, Words
 
 if TYPE_CHECKING:
     from bot.admission import DeskSettings
+    from bot.pictures import PictureReader
     from engines.catalogue import Model
     from storage.store import Store
 
@@ -23,6 +24,12 @@ class Wakeable(Protocol):
     def wake(self) -> None: ...
 
 
+class Mouth(Wakeable, Protocol):
+    async def take_back(self, job_id: int) -> None:
+        """Take away the message that shows a job's results, wherever it was said."""
+        ...
+
+
 class Canceller(Wakeable, Protocol):
     def cancel(self, job_id: int) -> None:
         """Stop it within a tick if it is running."""
@@ -31,15 +38,17 @@ class Canceller(Wakeable, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a command may use to find its answer."""
+    """What a command or a button may use to find its answer."""
 
     store: Store
+    reader: PictureReader
     dispatcher: Canceller
-    outbox: Wakeable
+    outbox: Mouth
     settings: DeskSettings
     models: Callable[[], Sequence[Model]]
     forms: Sequence[type[Form]]
     clock: Callable[[], float]
+    rng: Callable[[int], int]  # a number from 0 up to, not including, its argument
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,9 +30,8 @@ class SetLanguage(Command):
             return say(said, _NOW)
         chosen = "" if self.language == "auto" else self.language
         await tools.store.people.set_language(said.person.id, chosen)
-        if chosen == "en" or chosen == "ko":
-            said = dataclasses.replace(said, language=chosen)
-        return say(said, _SET if chosen else _AUTO)
+        words = _SET if chosen else _AUTO
+        return Message("said", words.of(chosen or said.language))
 
 
 _NOW = Words(

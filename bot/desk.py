@@ -1,0 +1,147 @@
+"""The desk: hear → read → admit → first answer. Whatever goes wrong, the person gets a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from bot.admission import DeskSettings as DeskSettings
+from bot.admission import is_admin
+from bot.commands.command import Canceller, Command, Mouth, Tools
+from bot.intake import Incomplete, Intake, gather
+from bot.locale.markup import harmless
+from bot.menu import FORMS
+from bot.orders import Order, Orders
+from bot.pictures import PictureReader
+from bot.presses import Presses
+from bot.recipes import recipe_message
+from bot.talk import Attachment, Invocation, Message, Person, Press
+from engines.catalogue import Model
+from engines.requests import Request
+from engines.words import LANGUAGES, Language, Refusal, Words
+from storage import Full
+from storage.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class Desk:
+    """Where every platform brings what it hears. Several may speak at once; no method raises."""
+
+    def __init__(
+        self,
+        store: Store,
+        reader: PictureReader,
+        dispatcher: Canceller,
+        outbox: Mouth,
+        settings: DeskSettings,
+        models: Callable[[], Sequence[Model]],
+        *,
+        clock: Callable[[], float] = time.time,
+        rng: Callable[[int], int] = secrets.randbelow,
+    ) -> None:
+        self.settings = settings
+        self.tools = Tools(store, reader, dispatcher, outbox, settings, models, FORMS, clock, rng)
+        self.intake = Intake(self.tools)
+        self.orders = Orders(self.tools)
+        self.presses = Presses(self.tools, self.orders)
+
+    async def hear(self, said: Invocation) -> Message:
+        """The first answer: accepted (it is on disk now), refused with the reason, or what was asked for."""
+
+        async def answer(language: Language) -> Message:
+            return await self._hear(
+                dataclasses.replace(said, person=self._known(said.person), language=language)
+            )
+
+        return await self._safely(said.person, said.language, answer, said.command or said.text[:60])
+
+    async def press(self, press: Press) -> Message:
+        """What a button does. The same press delivered twice adds one job."""
+
+        async def answer(language: Language) -> Message:
+            known = dataclasses.replace(press, person=self._known(press.person), language=language)
+            return await self.presses.answer(known)
+
+        return await self._safely(press.person, press.language, answer, f"{press.action} #{press.job}")
+
+    async def use_picture(self, person: Person, attachment: Attachment, language: str = "") -> Message:
+        """An uploaded picture becomes the person's next input."""
+
+        async def answer(language: Language) -> Message:
+            data = await attachment.read(self.settings.upload_bytes)
+            picture = await self.tools.reader.read(data, attachment.name)
+            blob = await self.tools.store.blobs.put(picture.png)
+            await self.tools.store.people.set_last_input(person.id, blob)
+            return Message("said", " ".join(words.of(language) for words in (_CHOSEN, *picture.notes)))
+
+        return await self._safely(person, language, answer, "use as input")
+
+    async def recipe_of(self, person: Person, attachment: Attachment, language: str = "") -> Message:
+        """How an uploaded picture was made, if it says so."""
+
+        async def answer(language: Language) -> Message:
+            return recipe_message(await attachment.read(self.settings.upload_bytes), language)
+
+        return await self._safely(person, language, answer, "show recipe")
+
+    async def language_of(self, person: Person, hint: str) -> Language:
+        """The person's own choice, else what their chat program says, else the studio's."""
+        spoken: dict[str, Language] = {language: language for language in LANGUAGES}
+        chosen = await self.tools.store.people.language(person.id) or ""
+        return spoken.get(chosen) or spoken.get(hint) or self.settings.language
+
+    def _known(self, person: Person) -> Person:
+        return dataclasses.replace(person, admin=is_admin(person, self.settings))
+
+    async def _hear(self, said: Invocation) -> Message:
+        if before := await self.orders.known(said.key):
+            return before
+        heard = gather(said)
+        form, notes = await self.intake.filled(heard, said.person)
+        if isinstance(form, Command):
+            return await form.answer(self.tools, said)
+        if not isinstance(form, Request):
+            raise TypeError(f"nobody answers {form.name}")
+        await self.orders.check(said.person)
+        await self.orders.settled(form)  # an unknown model is refused before anything is downloaded
+        request, seen = await self.intake.stored(form, heard)
+        order = Order(said.key, said.person, said.place, said.language, request, (*notes, *seen))
+        return await self.orders.place(order)
+
+    async def _safely(
+        self, person: Person, hint: str, answer: Callable[[Language], Awaitable[Message]], what: str
+    ) -> Message:
+        """`answer` in the person's language, or a sentence about why not."""
+        language: Language = self.settings.language
+        try:
+            language = await self.language_of(person, hint)
+            message = await answer(language)
+        except Refusal as refusal:
+            form = refusal.command if isinstance(refusal, Incomplete) else ""
+            message = Message("refused", refusal.words.of(language), command=form, form=form)
+        except Full:
+            log.error("the disk is full; %s asked for %s", person.id, what)
+            message = Message("failed", _FULL.of(language), facts={"code": "disk"})
+        except Exception:
+            id = secrets.token_hex(4)
+            log.exception("bug %s: %s asked for %s", id, person.id, what)
+            message = Message("failed", _BUG(id=id).of(language), facts={"code": "error", "id": id})
+        return dataclasses.replace(message, text=harmless(message.text))
+
+
+_CHOSEN = Words(
+    "This picture is your next input: say for instance `/img2img` without a photo.",
+    "이 그림을 다음 입력으로 쓰겠습니다. 예를 들어 사진 없이 `/img2img` 를 입력해 주십시오.",
+)
+_FULL = Words(
+    "The studio's disk is full, so nothing can be accepted now. Please tell an administrator.",
+    "작업실의 디스크가 가득 차서 지금은 요청을 받을 수 없습니다. 관리자에게 알려 주십시오.",
+)
+_BUG = Words(
+    "Something went wrong that we did not expect. Please tell an administrator this id: `{id}`.",
+    "예상하지 못한 문제가 생겼습니다. 관리자에게 이 번호를 알려 주십시오: `{id}`.",
+)

@@ -1,0 +1,182 @@
+"""What someone said → a checked form: names understood, attachments read, pictures and masks stored.
+
+Everything cheap is refused before anything is downloaded, and everything is refused before anything is promised.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bot import grammar
+from bot.commands.command import Tools
+from bot.locale.markup import cut
+from bot.menu import form_named
+from bot.talk import Attachment, Invocation, Person
+from engines.forms import Form
+from engines.requests import Request
+from engines.words import Refusal, Words
+
+ATTACHED = "@"  # stands for a picture until it is read and stored
+
+
+class Incomplete(Refusal):
+    """Something needed was not said; a platform that can opens the form of `command`."""
+
+    def __init__(self, words: Words, command: str) -> None:
+        super().__init__(words)
+        self.command = command
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A saying with its attachments in their fields."""
+
+    form: type[Form]
+    values: dict[str, Any]  # field → what was said in words
+    files: dict[str, Attachment]  # field → what was attached
+    spare: tuple[Attachment, ...] = ()  # attachments that have no place in this form
+
+
+def gather(said: Invocation) -> Heard:
+    """Which command, which values, which file where. Raises `Refusal`."""
+    if said.command:
+        return _placed(form_named(said.command), *_options(said), said.attachments)
+    spoken = grammar.read(said.text)
+    values: dict[str, Any] = dict(spoken.values)
+    named = dict(spoken.files)
+    for name, text in spoken.values.items():  # `mask:mask.png`, the @ forgotten
+        if spoken.form.params()[name].kind == "mask" and any(a.name == text for a in said.attachments):
+            named[name] = values.pop(name)
+    free = list(said.attachments)
+    files = {field: _attached(name, free, said.attachments) for field, name in named.items()}
+    return _placed(spoken.form, values, files, said.attachments)
+
+
+def _options(said: Invocation) -> tuple[dict[str, Any], dict[str, Attachment]]:
+    form = form_named(said.command)
+    values: dict[str, Any] = {}
+    files: dict[str, Attachment] = {}
+    free = list(said.attachments)
+    for name, value in said.options.items():
+        field = form.field_named(name)
+        if value is None or isinstance(value, bool | int | float):
+            values[field] = value
+        elif not isinstance(value, str):
+            files[field] = value
+        elif value.startswith("@") and form.params()[field].kind in grammar.FILES:
+            files[field] = _attached(value[1:], free, said.attachments)
+        else:
+            values[field] = value
+    return values, files
+
+
+def _attached(name: str, free: list[Attachment], all: Sequence[Attachment]) -> Attachment:
+    """The attachment called `name`, taken from `free`; phones give several the same name."""
+    folded = name.casefold()
+    for known in (name, folded, Path(folded).name):
+        for found in free:
+            if known in (found.name, found.name.casefold(), Path(found.name.casefold()).name):
+                free.remove(found)
+                return found
+    attached = ", ".join(cut(a.name, 40) for a in all)
+    raise Refusal(_NOT_ATTACHED(name=cut(name, 60)) + (_THESE(names=attached) if attached else _NONE))
+
+
+def _placed(
+    form: type[Form], values: dict[str, Any], files: dict[str, Attachment], attachments: Sequence[Attachment]
+) -> Heard:
+    """Attachments without a name go to the picture fields that are free, in the order of the form."""
+    spare = [a for a in attachments if not any(a is taken for taken in files.values())]
+    for name, p in form.params().items():
+        if spare and p.kind in grammar.FILES and name not in files:
+            files[name] = spare.pop(0)
+    return Heard(form, values, files, tuple(spare))
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Reads and stores what came with a saying."""
+
+    tools: Tools
+
+    async def filled(self, heard: Heard, person: Person) -> tuple[Form, tuple[Words, ...]]:
+        """The form with all its words checked; pictures still stand as `ATTACHED` or as a stored blob.
+
+        Raises `Incomplete` where something needed is missing, else `Refusal`.
+        """
+        form, values = heard.form, dict(heard.values)
+        values |= dict.fromkeys(heard.files, ATTACHED)
+        params = form.params()
+        notes: list[Words] = [_UNUSED(name=cut(a.name, 60), command=form.name) for a in heard.spare]
+        for name, p in params.items():
+            if p.kind == "picture":
+                stored = None if name in heard.files else await self._chosen(person)
+                values[name] = values[name] if name in heard.files else stored
+                notes += [_CHOSEN] if stored else []
+        missing = [n for n, p in params.items() if p.required and values.get(n) in (None, "")]
+        try:
+            filled, told = form.fill(values)
+        except Refusal as refusal:
+            if missing:
+                raise Incomplete(refusal.words, form.name) from None
+            raise
+        return filled, (*notes, *told)
+
+    async def stored(self, request: Request, heard: Heard) -> tuple[Request, tuple[Words, ...]]:
+        """The request with its pictures read, checked and stored. Raises `Refusal`."""
+        notes: list[Words] = []
+        changed: dict[str, Any] = {}
+        photo: bytes | Path | None = None
+        for name, p in request.params().items():
+            if p.kind == "picture" and name in heard.files:
+                picture = await self._picture(heard.files[name])
+                changed[name] = await self.tools.store.blobs.put(picture.png)
+                photo = picture.png
+                notes += picture.notes
+            elif p.kind == "picture":
+                photo = self.tools.store.blobs.path(getattr(request, name))
+            elif p.kind == "mask" and photo is not None:
+                changed[name] = await self._mask(request, name, photo, heard, notes)
+        return dataclasses.replace(request, **changed), tuple(notes)
+
+    async def _picture(self, attachment: Attachment) -> Any:
+        data = await attachment.read(self.tools.settings.upload_bytes)
+        return await self.tools.reader.read(data, attachment.name)
+
+    async def _mask(
+        self, request: Request, name: str, photo: bytes | Path, heard: Heard, notes: list[Words]
+    ) -> str:
+        """The stored mask, whichever way it was given; sentences about it go to `notes`."""
+        spec = str(heard.values.get(name) or "")
+        given = heard.files.get(name)
+        data = await given.read(self.tools.settings.upload_bytes) if given else None
+        try:
+            mask = await self.tools.reader.mask(photo, spec, data, given.name if given else "mask")
+        except Refusal as refusal:
+            if not spec and given is None:
+                raise Incomplete(refusal.words, request.name) from None
+            raise
+        notes += mask.notes
+        return await self.tools.store.blobs.put(mask.png)
+
+    async def _chosen(self, person: Person) -> str | None:
+        """The picture that "Use as input" chose, if it is still there."""
+        blob = await self.tools.store.people.last_input(person.id)
+        return blob if blob and self.tools.store.blobs.path(blob).exists() else None
+
+
+_NOT_ATTACHED = Words("There is no attachment called “{name}”.", "“{name}”(이)라는 첨부 파일이 없습니다.")
+_THESE = Words("Attached: {names}.", "첨부된 파일: {names}.")
+_NONE = Words("Nothing is attached.", "첨부된 파일이 없습니다.")
+_UNUSED = Words(
+    "The attachment “{name}” was not used: /{command} has no place for it.",
+    "첨부 파일 “{name}”은(는) 사용하지 않았습니다. /{command}에는 넣을 곳이 없습니다.",
+)
+_CHOSEN = Words(
+    "The photo is the one you chose with “Use as input”; attach another to use that instead.",
+    "“입력으로 쓰기”로 고르신 사진을 사용했습니다. 다른 사진을 쓰시려면 첨부해 주십시오.",
+)
