@@ -1,0 +1,158 @@
+"""The devices as the event loop sees them: hand over a work, read its events, close to cancel. No torch here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+
+from engines import failures
+from engines.devices import Device
+from engines.engine import Work
+from engines.events import Event
+from engines.lane import Factory, Lane, Pace
+from engines.requests import Request
+from engines.streams import Stream
+from engines.tickets import Ticket
+from engines.workers import Workers
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 2.0  # seconds that closing waits for the step in hand; a device may be loading a model for longer
+COLD = 500.0  # row-steps that loading a model is worth, when a lane is chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One work on a device, for people who look."""
+
+    device: str
+    job: int
+    person: str
+    command: str
+    stage: str
+    step: int
+    total: int
+
+
+class Pool:
+    """Runs works on devices, one thread each.
+
+    Args:
+        engines: request class → what makes its engine on a device; classes with the same maker share one engine.
+            Called on the device's thread.
+        devices: one lane each.
+        slots: works in flight a device that make sense; `room` tells what is left of them.
+    """
+
+    def __init__(
+        self,
+        engines: Mapping[type[Request], Factory],
+        devices: Sequence[Device],
+        *,
+        slots: int = 8,
+        pace: Pace | None = None,
+    ) -> None:
+        if not devices:
+            raise ValueError("a pool needs a device")
+        self._slots = slots
+        self._fetchers = Workers("fetch", 4)
+        self._packers = Workers("pack", 2)
+        self._lanes = [
+            Lane(device, engines, pace or Pace(), self._fetchers, self._packers) for device in devices
+        ]
+        self._served: dict[str, list[str]] = {}  # device → what it ran last, newest last
+        self._open = False
+
+    async def start(self) -> None:
+        """Start the threads. Returns at once: works handed over wait until the engines are there."""
+        for part in (self._fetchers, self._packers):
+            part.start()
+        for lane in self._lanes:
+            lane.start()
+        self._open = True
+
+    async def stop(self, grace: float) -> None:
+        """Finish the step in hand, suspend every run, end the threads; `grace` seconds at most.
+
+        Whatever is in flight then ends with `Failed` of code "stopped". Results being written are waited for.
+        """
+        if not self._open:
+            return
+        self._open = False
+        deadline = time.monotonic() + grace
+        for lane in self._lanes:
+            lane.stop()
+        for lane in self._lanes:
+            left = max(deadline - time.monotonic(), 0.0)
+            if not await asyncio.to_thread(lane.join, left):
+                log.critical("lane %s is still in a step after %.1f s; left behind", lane.device.name, grace)
+        self._fetchers.stop()
+        self._packers.stop()
+        await asyncio.to_thread(self._packers.join, max(deadline - time.monotonic(), 0.0))
+        for lane in self._lanes:
+            for ticket in list(lane.tickets):
+                ticket.cancelled = True
+                ticket.over(failures.STOPPED)
+
+    def room(self) -> int:
+        """How many more works it makes sense to hand over now."""
+        if not self._open:
+            return 0
+        return max(0, sum(self._slots - len(lane.tickets) for lane in self._lanes))
+
+    def running(self) -> list[Held]:
+        """What every device holds now."""
+        return [_held(lane.device, t) for lane in self._lanes for t in list(lane.tickets)]
+
+    async def run(self, work: Work) -> AsyncGenerator[Event, None]:
+        """`Started`, the newest `Progress` each time, then exactly one `Finished` or `Failed`.
+
+        Use it as `async with aclosing(pool.run(work)) as events`: closing it early cancels the run within a tick,
+        and returns when nothing touches `work.folder` any more (or after `PATIENCE` seconds).
+        """
+        if not self._open:
+            yield failures.STOPPED
+            return
+        loop = asyncio.get_running_loop()
+        stream, gone = Stream(loop), asyncio.Event()
+
+        def is_gone() -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(gone.set)
+
+        ticket = Ticket(work, stream, is_gone)
+        lane = self._place(work)
+        lane.add(ticket)
+        try:
+            async with aclosing(stream.events()) as events:
+                async for event in events:
+                    yield event
+        finally:
+            ticket.cancelled = True
+            if not gone.is_set():
+                lane.wake()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(gone.wait(), PATIENCE)
+
+    def _place(self, work: Work) -> Lane:
+        """Where it will be done first: the least work in hand, where a cold model counts as work too."""
+        wanted = f"{type(work.request).name} {getattr(work.request, 'model', '')}"
+
+        def price(lane: Lane) -> float:
+            return lane.load + (0.0 if wanted in self._served.get(lane.device.name, ()) else COLD)
+
+        lane = min(self._lanes, key=price)
+        served = [w for w in self._served.get(lane.device.name, []) if w != wanted]
+        self._served[lane.device.name] = [*served, wanted][-4:]
+        return lane
+
+
+def _held(device: Device, ticket: Ticket) -> Held:
+    run = ticket.run
+    done, total = (run.done, run.total) if run else (0, 0)
+    command = type(ticket.work.request).name
+    return Held(device.name, ticket.work.id, ticket.work.person, command, ticket.stage, done, total)

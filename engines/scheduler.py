@@ -1,0 +1,142 @@
+"""Who steps next on a device: fair between people, by cost. Pure: no clock, no thread, no torch.
+
+Each person has a virtual counter that grows by the work done for them over their weight (Virtual Token Counter,
+arXiv 2401.00588, here over row-steps). The person with the least counter is always served; runs of the same key
+ride along in the same step.
+
+Promises (tests/test_scheduler.py):
+- While there is a run, somebody steps; whoever is furthest behind is in the next step.
+- A newcomer starts level with the person furthest behind, so they are served at once and owe nobody.
+- Who is ahead by more than `lead` rides along only where nobody is left standing for it, and then for nothing.
+- Background runs (training) get everything when nobody waits, else at least their `share`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from engines.engine import Run
+
+FRONT, BACK = False, True  # people who wait, and background work
+
+
+@dataclass(slots=True)
+class _Class:
+    """One class of runs with its people's counters."""
+
+    spent: float = 0.0  # the class's own counter; grows only while both classes have runs
+    runs: list[Run] = field(default_factory=list)  # in the order they joined
+    counters: dict[str, float] = field(default_factory=dict)  # of people with runs, and those who just left
+    served: dict[str, int] = field(default_factory=dict)  # the tick a person was last served in
+
+    def least(self) -> float:
+        """The counter of the person furthest behind among those with runs."""
+        return min((self.counters[run.work.person] for run in self.runs), default=0.0)
+
+
+class Scheduler:
+    """Who steps next. `rows` may be changed between ticks.
+
+    Args:
+        rows: rows of one step at most; a single larger run still steps, alone.
+        lead: how far (in row-steps) a person may ride ahead of the one furthest behind while others wait.
+        share: the least part of the device that background runs get, 0 ≤ share < 1.
+    """
+
+    def __init__(self, rows: int = 16, lead: float | None = None, share: float = 0.1) -> None:
+        if not 0 <= share < 1 or rows < 1:
+            raise ValueError("rows must be at least 1, and share in [0, 1)")
+        self.rows = rows
+        self._lead = lead
+        self._share = share
+        self._classes = {FRONT: _Class(), BACK: _Class()}
+        self._tick = 0
+
+    @property
+    def runs(self) -> list[Run]:
+        """Everything that has joined and not left."""
+        return [*self._classes[FRONT].runs, *self._classes[BACK].runs]
+
+    def join(self, run: Run) -> None:
+        """A run wants steps. Its person starts level with the one furthest behind, if they were not here."""
+        own = self._classes[run.background]
+        if not own.runs:
+            own.counters.clear()  # all were gone: old debts mean nothing
+            own.served.clear()
+        person, least = run.work.person, own.least()
+        if not any(mate.work.person == person for mate in own.runs):
+            own.counters[person] = max(own.counters.get(person, least), least)
+        own.runs.append(run)
+        self._forget(own)
+
+    def leave(self, run: Run) -> None:
+        """The run is over, or goes elsewhere. `ValueError` where it never joined."""
+        mine = self._classes[run.background].runs
+        del mine[next(at for at, mate in enumerate(mine) if mate is run)]
+
+    def choose(self) -> list[Run]:
+        """The runs of the next step: of one key, within `rows`; empty only when there are none. Charges them."""
+        front, back = self._classes[FRONT], self._classes[BACK]
+        if not (front.runs or back.runs):
+            return []
+        self._tick += 1
+        background = bool(back.runs) and (not front.runs or (self._share > 0 and back.spent < front.spent))
+        chosen = self._batch(self._classes[background])
+        part = self._share if background else 1 - self._share
+        if front.runs and back.runs and part > 0:
+            self._classes[background].spent += sum(map(cost, chosen)) / part
+        return chosen
+
+    def _batch(self, own: _Class) -> list[Run]:
+        """Fill one step: the person furthest behind first, then whoever is behind among equal keys."""
+        floor = own.least()
+        lead = self.rows if self._lead is None else self._lead
+        chosen = [min(own.runs, key=lambda run: self._place(own, run))]
+        self._charge(own, chosen[0])
+        key, room = chosen[0].key, self.rows - chosen[0].rows
+        waiting = [run for run in own.runs if run.key == key and run is not chosen[0]]
+        while waiting := [run for run in waiting if run.rows <= room]:
+            mate = min(waiting, key=lambda run: self._place(own, run))
+            if own.counters[mate.work.person] <= floor + lead:
+                self._charge(own, mate)
+            elif self._someone_stands(own, chosen):
+                break
+            chosen.append(mate)
+            waiting.remove(mate)
+            room -= mate.rows
+        for run in chosen:
+            own.served[run.work.person] = self._tick
+        return chosen
+
+    def _place(self, own: _Class, run: Run) -> tuple[float, int]:
+        """Least counter first, then whoever was served longest ago; then (min is stable) who joined first."""
+        person = run.work.person
+        return own.counters[person], own.served.get(person, -1)
+
+    def _charge(self, own: _Class, run: Run) -> None:
+        own.counters[run.work.person] += cost(run) / run.work.weight
+
+    def _someone_stands(self, own: _Class, chosen: list[Run]) -> bool:
+        """Whether a person with runs has none in this step."""
+        return {run.work.person for run in own.runs} != {run.work.person for run in chosen}
+
+    def _forget(self, own: _Class) -> None:
+        """Counters of people who left and are not ahead: joining anew gives them the same."""
+        here, least = {run.work.person for run in own.runs}, own.least()
+        for person in [p for p, spent in own.counters.items() if p not in here and spent <= least]:
+            own.counters.pop(person)
+            own.served.pop(person, None)
+
+    def snapshot(self) -> dict[str, Any]:
+        """For people who look: each person's counter, and the two classes'."""
+        return {
+            "people": dict(self._classes[FRONT].counters),
+            "front": self._classes[FRONT].spent,
+            "background": self._classes[BACK].spent,
+        }
+
+
+def cost(run: Run) -> float:
+    """The work of one step of this run, in row-steps."""
+    return run.cost or float(run.rows)

@@ -1,0 +1,73 @@
+"""The engines of a studio, registered by hand: which request goes to which engine, on which devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engines import devices
+from engines.devices import Device
+from engines.engine import Engine
+from engines.lane import Pace
+from engines.pool import Pool
+from engines.requests import Img2Img, Inpaint, Txt2Img
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What the configuration says about engines. Importing this module, and making one of these, loads no torch."""
+
+    models: Path  # the models folder
+    model_paths: tuple[Path, ...] = ()  # further model folders or .safetensors files
+    defaults: Mapping[str, str] = field(default_factory=dict)  # kind → model name; empty: the embedded ones
+    devices: tuple[str, ...] = ("auto",)
+    dtype: str = "auto"
+    threads: int = 0  # CPU threads; 0 = all
+    memory: int | None = None  # bytes for models on each device; None = a part of what there is
+    rows: int = 0  # rows of one step at most; 0 = by device
+    slots: int = 8  # jobs in flight on each device
+    preview_every: int = 5  # steps; 0 = no previews
+    background_share: float = 0.1  # the least part of a device for training while people wait
+
+
+def open_pool(settings: EngineSettings) -> Pool:
+    """The pool of a studio, not started yet.
+
+    Raises:
+        Refusal: a device that is not there.
+    """
+    found = devices.probe(settings.devices, dtype=settings.dtype, threads=settings.threads)
+
+    def diffusion(device: Device) -> Engine:
+        """Called on the device's thread: torch is imported there, not on the event loop."""
+        return open_diffusion(settings, device)
+
+    rows = settings.rows or (32 if any(d.kind == "cuda" for d in found) else 8)
+    return Pool(
+        {Txt2Img: diffusion, Img2Img: diffusion, Inpaint: diffusion},
+        found,
+        slots=settings.slots,
+        pace=Pace(rows, settings.background_share, settings.preview_every),
+    )
+
+
+def open_diffusion(settings: EngineSettings, device: Device) -> Engine:
+    """The diffusion engine with its models on `device`. Imports torch."""
+    device = devices.ready(device)
+
+    from engines.diffusion import Diffusion
+    from engines.loading import reader
+    from engines.models import Models
+
+    read = reader(
+        settings.models, device.name, device.dtype, defaults=settings.defaults, paths=settings.model_paths
+    )
+    models = Models(
+        read,
+        budget=settings.memory or devices.model_budget(device),
+        device=device.name,
+        dtype=device.dtype,
+        emptied=lambda: devices.emptied(device),
+    )
+    return Diffusion(models)
