@@ -1,0 +1,1 @@
+"""Discord, through the real discord.py: `platform` says, `ears` hears, the other files are pure."""

@@ -1,0 +1,129 @@
+"""Files people sent: fetched from Discord's own hosts only, streamed with a cap, never redirected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from engines.words import Refusal, Words
+
+HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
+TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=15)
+CHUNK = 1 << 16
+
+TOO_BIG = Words(
+    "“{name}” is too large ({size:.1f} MB). At most {limit:.1f} MB is allowed: make it smaller and send it again.",
+    "“{name}” 파일이 너무 큽니다({size:.1f} MB). 최대 {limit:.1f} MB까지 가능합니다. 크기를 줄여 다시 보내 주세요.",
+)
+NOT_HAD = Words(
+    "“{name}” could not be fetched from Discord ({why}). Please send it again.",
+    "Discord에서 “{name}” 파일을 가져오지 못했습니다({why}). 다시 보내 주세요.",
+)
+FOREIGN = Words(
+    "“{name}” is not a file uploaded to Discord. Please upload the picture itself.",
+    "“{name}” 파일은 Discord에 올린 파일이 아닙니다. 사진을 직접 올려 주세요.",
+)
+
+
+class Fetcher:
+    """Reads files from the allowed hosts through one HTTP session, opened on first use. Mutable."""
+
+    def __init__(self, own_host: str = "", proxy: str | None = None) -> None:
+        """`own_host` is `host:port` of another server that stands for Discord, as tests have."""
+        self._own_host = own_host
+        self._proxy = proxy
+        self._session: aiohttp.ClientSession | None = None
+
+    def allows(self, url: URL) -> bool:
+        """Whether a file at `url` may be fetched."""
+        if self._own_host and url.authority == self._own_host:
+            return True
+        return url.scheme == "https" and url.host in HOSTS and url.explicit_port in (None, 443)
+
+    async def read(self, url: str, name: str, limit: int) -> bytes:
+        """At most `limit` bytes; `Refusal` where there are more or they cannot be had."""
+        try:
+            where = URL(url)
+        except ValueError:
+            raise Refusal(FOREIGN(name=name)) from None
+        if not self.allows(where):
+            raise Refusal(FOREIGN(name=name))
+        try:
+            return await self._stream(where, name, limit)
+        except TimeoutError:
+            raise Refusal(NOT_HAD(name=name, why="timeout")) from None
+        except aiohttp.ClientError as error:
+            raise Refusal(NOT_HAD(name=name, why=type(error).__name__)) from error
+
+    async def _stream(self, url: URL, name: str, limit: int) -> bytes:
+        # "identity": a compressed answer could unpack to more than it said.
+        options: dict[str, Any] = {
+            "allow_redirects": False,
+            "headers": {"Accept-Encoding": "identity"},
+            "proxy": self._proxy,
+        }
+        async with self._open().get(url, **options) as answer:
+            if answer.status != 200:
+                raise Refusal(NOT_HAD(name=name, why=f"HTTP {answer.status}"))
+            if answer.content_length is not None and answer.content_length > limit:
+                raise Refusal(too_big(name, answer.content_length, limit))
+            data = bytearray()
+            async for piece in answer.content.iter_chunked(CHUNK):
+                data += piece
+                if len(data) > limit:
+                    raise Refusal(too_big(name, len(data), limit))
+            return bytes(data)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(timeout=TIMEOUT, cookie_jar=aiohttp.DummyCookieJar())
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+def too_big(name: str, size: int, limit: int) -> Words:
+    return TOO_BIG(name=name, size=size / 1e6, limit=limit / 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class DiscordFile:
+    """An `Attachment` of bot.talk. `name` and `size` are what Discord says; the bytes decide."""
+
+    name: str
+    size: int
+    url: str
+    fetcher: Fetcher
+
+    async def read(self, limit: int) -> bytes:
+        if self.size > limit:
+            raise Refusal(too_big(self.name, self.size, limit))
+        return await self.fetcher.read(self.url, self.name, limit)
+
+
+def files_of(payload: Mapping[str, Any], fetcher: Fetcher) -> tuple[DiscordFile, ...]:
+    """The files of a message payload: its attachments, else what its media gallery shows.
+
+    A Components V2 message carries its pictures in components.
+    """
+    found = [
+        DiscordFile(str(a["filename"])[:200], int(a["size"]), str(a["url"]), fetcher)
+        for a in payload.get("attachments", ())
+    ]
+    return tuple(found) or tuple(_shown(payload.get("components", ()), fetcher))
+
+
+def _shown(components: Any, fetcher: Fetcher) -> list[DiscordFile]:
+    found = []
+    for component in components:
+        for item in component.get("items", ()):
+            url = str(item["media"]["url"])
+            found.append(DiscordFile(URL(url).name or "picture", 0, url, fetcher))
+        found += _shown(component.get("components", ()), fetcher)
+    return found

@@ -1,0 +1,174 @@
+"""Forms as Discord commands: the JSON Discord is given, when to give it again, and the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from typing import Any
+
+import discord
+
+from engines.forms import Form, Param
+from engines.words import Words
+
+CHOICES = 25
+TEXT_MOST = 6000  # characters of a string option
+OPTION_NAME = re.compile(r"[-_'\w]{1,32}")
+AREA = "_area"  # a mask may be a picture or words: `mask` and `mask_area`
+
+USE_AS_INPUT = Words("Use as input", "입력으로 사용")
+SHOW_RECIPE = Words("Show recipe", "레시피 보기")
+MENUS = (USE_AS_INPUT, SHOW_RECIPE)
+AREA_LABEL = Words("mask_area", "마스크영역")
+AREA_HELP = Words(
+    "Instead of a mask picture: auto, alpha, colour or box=x,y,w,h",
+    "마스크 사진 대신: auto, alpha, colour 또는 box=x,y,w,h",
+)
+AREAS = ("auto", "alpha", "colour", "box=0,0,64,64")
+
+# What the bot needs in a channel: reading the history is how it looks before it says something twice.
+NEEDED = discord.Permissions(
+    view_channel=True,
+    send_messages=True,
+    send_messages_in_threads=True,
+    attach_files=True,
+    read_message_history=True,
+)
+SCOPES = ("bot", "applications.commands")
+
+
+class Option(IntEnum):
+    """Discord's numbers for kinds of options."""
+
+    TEXT = 3
+    INT = 4
+    FLAG = 5
+    NUMBER = 10
+    FILE = 11
+
+
+KINDS = {
+    "text": Option.TEXT,
+    "choice": Option.TEXT,
+    "model": Option.TEXT,
+    "int": Option.INT,
+    "float": Option.NUMBER,
+    "flag": Option.FLAG,
+    "picture": Option.FILE,
+    "mask": Option.FILE,
+}
+
+
+def commands(forms: Iterable[type[Form]]) -> list[dict[str, Any]]:
+    """The whole command list for Discord's bulk overwrite: a slash command per form, then the message menus."""
+    where = {
+        "contexts": [0, 1],
+        "integration_types": [0],
+    }  # servers and direct messages; installed to servers
+    slash = [{**slash_command(form), **where} for form in forms]
+    menus = [{"type": 3, "name": menu.en, "name_localizations": {"ko": menu.ko}, **where} for menu in MENUS]
+    return slash + menus
+
+
+def slash_command(form: type[Form]) -> dict[str, Any]:
+    options = [option for name, p in form.params().items() for option in _options(name, p)]
+    options.sort(key=lambda pair: pair[0])
+    return {
+        "type": 1,
+        "name": form.name,
+        **_korean_name(form.title.ko.replace(" ", "")),
+        **_described(form.about),
+        "options": _distinct([option for _, option in options][:CHOICES]),
+    }
+
+
+def _options(name: str, p: Param) -> list[tuple[int, dict[str, Any]]]:
+    """One option, or two for a mask, each with its rank: required, pictures, plain, advanced.
+
+    A picture is never required here: the one kept by "Use as input" may stand in for it.
+    """
+    picture = p.kind in ("picture", "mask")
+    required = p.required and not picture
+    rank = 0 if required else 1 if picture else 3 if p.advanced else 2
+    option = {
+        "type": int(KINDS[p.kind]),
+        "name": name,
+        **_korean_name(p.label.ko.replace(" ", "")),
+        **_described(p.help),
+        "required": required,
+        **_bounds(p),
+    }
+    if p.kind != "mask":
+        return [(rank, option)]
+    area = {
+        "type": int(Option.TEXT),
+        "name": name + AREA,
+        **_korean_name(AREA_LABEL.ko),
+        **_described(AREA_HELP),
+        "required": False,
+        "autocomplete": True,
+        "max_length": 200,
+    }
+    return [(rank, option), (rank, area)]
+
+
+def _bounds(p: Param) -> dict[str, Any]:
+    if p.kind == "text":
+        return {"max_length": min(int(p.high or 2000), TEXT_MOST)}
+    if p.kind == "model" or (p.kind == "choice" and len(p.choices) > CHOICES):
+        return {"autocomplete": True}
+    if p.kind == "choice":
+        return {"choices": [{"name": c, "value": c} for c in p.choices]}
+    if p.kind in ("int", "float"):
+        as_said = int if p.kind == "int" else float
+        bounds = {"min_value": p.low, "max_value": p.high}
+        return {name: as_said(value) for name, value in bounds.items() if value is not None}
+    return {}
+
+
+def _described(words: Words) -> dict[str, Any]:
+    return {"description": words.en[:100], "description_localizations": {"ko": words.ko[:100]}}
+
+
+def _korean_name(name: str) -> dict[str, Any]:
+    return {"name_localizations": {"ko": name}} if OPTION_NAME.fullmatch(name) else {}
+
+
+def _distinct(options: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two options may not share a Korean name: the later one goes without."""
+    taken: set[str] = {option["name"] for option in options}
+    for option in options:
+        korean = option.get("name_localizations", {}).get("ko")
+        if korean in taken and korean != option["name"]:
+            del option["name_localizations"]
+        taken.add(korean)
+    return options
+
+
+def fingerprint(listed: Sequence[dict[str, Any]]) -> str:
+    """Changes exactly when the commands do."""
+    return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
+
+
+def invite(application: int | str) -> str:
+    """The address that adds the bot to a server."""
+    scopes = "+".join(SCOPES)
+    return (
+        "https://discord.com/oauth2/authorize"
+        f"?client_id={application}&permissions={NEEDED.value}&scope={scopes}"
+    )
+
+
+def manifest(forms: Iterable[type[Form]], application: int | str = "YOUR_APPLICATION_ID") -> dict[str, Any]:
+    """All an administrator has to know to connect the bot, as JSON."""
+    return {
+        "invite": invite(application),
+        "scopes": list(SCOPES),
+        "permissions": str(NEEDED.value),
+        "permission_names": [name for name, granted in NEEDED if granted],
+        "privileged_intents": [],
+        "commands": commands(forms),
+    }

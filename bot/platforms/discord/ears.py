@@ -1,0 +1,220 @@
+"""The Discord client: acknowledges what it hears at once, asks the desk, and answers the asker alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import discord
+from discord import app_commands
+
+from bot.platforms.discord import hearing
+from bot.platforms.discord.attachments import Fetcher, files_of
+from bot.platforms.discord.commands import AREA, AREAS, CHOICES
+from bot.platforms.discord.hearing import Admins, Context
+from bot.platforms.discord.render import draw
+from bot.talk import Invocation, Message, Place, Press
+from engines.words import Refusal, Words
+
+if TYPE_CHECKING:
+    from bot.desk import Desk
+
+log = logging.getLogger(__name__)
+
+HEARD = (discord.InteractionType.application_command, discord.InteractionType.component)
+ANSWERED = 40060  # already acknowledged: our first try did arrive
+DRAIN = 3.0  # seconds for answers in hand when we leave
+
+NOT_OURS = Words("This button is not mine, or too old.", "제가 만든 버튼이 아니거나 너무 오래된 버튼입니다.")
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What the ears need of the house. `models` gives the names for a command's model option."""
+
+    admins: Admins
+    fetcher: Fetcher
+    commands: frozenset[str]
+    models: Callable[[str], list[str]]
+    logged_in: Callable[[discord.Client], Awaitable[None]]
+    seen: Callable[[Place, int], None]  # an upload limit that Discord told for a place
+
+
+class Ears(discord.Client):
+    """One connection's life. Mutable; a new one is made for every attempt to connect."""
+
+    def __init__(self, desk: Desk, reach: Reach, proxy: str | None = None) -> None:
+        super().__init__(
+            intents=discord.Intents(guilds=True, guild_messages=True, dm_messages=True),
+            allowed_mentions=discord.AllowedMentions.none(),
+            member_cache_flags=discord.MemberCacheFlags.none(),
+            chunk_guilds_at_startup=False,
+            max_messages=None,
+            max_ratelimit_timeout=30.0,  # longer waits are the outbox's, not a sleep in here
+            proxy=proxy,
+        )
+        self._desk = desk
+        self._reach = reach
+        self._busy: set[asyncio.Task[Any]] = set()
+        self._leaving = False
+
+    async def setup_hook(self) -> None:
+        await self._reach.logged_in(self)
+
+    async def leave(self) -> None:
+        """Hear no more, and give answers in hand a moment to go out. `close` comes after."""
+        self._leaving = True
+        if self._busy:
+            await asyncio.wait(self._busy, timeout=DRAIN)
+
+    # What Discord tells
+
+    async def on_interaction(self, interaction: Context) -> None:
+        await self._while_open(self._interaction(interaction))
+
+    async def on_message(self, message: discord.Message) -> None:
+        if not message.author.bot and message.webhook_id is None:
+            await self._while_open(self._message(message))
+
+    async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
+        log.exception("a bug while hearing %s", event_method)
+
+    async def _while_open(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._leaving:
+            work.close()
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._busy.add(task)
+        try:
+            await work
+        finally:
+            self._busy.discard(task)
+
+    # Interactions
+
+    async def _interaction(self, interaction: Context) -> None:
+        kind = interaction.type
+        if kind is discord.InteractionType.autocomplete:
+            await self._suggest(interaction)
+        elif kind in HEARD and await self._acknowledge(interaction):
+            await self._reply(interaction, await self._hear(interaction))
+
+    async def _acknowledge(self, interaction: Context) -> bool:
+        """Tell Discord within its 3 s that we heard; before anything that may take time."""
+        late = time.time() - interaction.created_at.timestamp()
+        try:
+            await interaction.response.defer(ephemeral=True, thinking=True)
+        except discord.HTTPException as error:
+            if error.code != ANSWERED:
+                log.warning(
+                    "could not acknowledge interaction %s (%.1f s old): %s", interaction.id, late, error
+                )
+            return error.code == ANSWERED
+        except (OSError, TimeoutError) as error:
+            log.warning("could not acknowledge interaction %s: %s", interaction.id, error)
+            return False
+        return True
+
+    async def _hear(self, interaction: Context) -> Message:
+        place = hearing.place_of(interaction.channel_id or 0, interaction.guild_id)
+        self._reach.seen(place, interaction.filesize_limit)
+        try:
+            said = self._said(interaction)
+        except Refusal as refusal:
+            person = hearing.person_of(interaction.user, self._reach.admins)
+            language = await self._desk.language_of(person, hearing.language_of(interaction.locale))
+            return Message("refused", refusal.words.of(language))
+        if isinstance(said, Invocation):
+            return await self._desk.hear(said)
+        answer = await self._desk.press(said)
+        if said.action == "delete" and answer.kind != "refused" and interaction.message is not None:
+            await self._take_away(interaction.message)
+        return answer
+
+    def _said(self, interaction: Context) -> Invocation | Press:
+        admins, fetcher = self._reach.admins, self._reach.fetcher
+        missing = hearing.missing_permissions(interaction)
+        if missing is not None:
+            raise Refusal(missing)
+        if interaction.type is discord.InteractionType.component:
+            press = hearing.press_of(interaction, admins)
+            if press is None:
+                raise Refusal(NOT_OURS)
+            return press
+        data: Any = interaction.data or {}
+        if data.get("type") == discord.AppCommandType.message.value:
+            return hearing.menu_choice(interaction, admins, fetcher)
+        return hearing.invocation_of(interaction, admins, fetcher)
+
+    async def _reply(self, interaction: Context, answer: Message) -> None:
+        """Put the answer where "thinking…" stands; the asker alone sees it."""
+        drawn = draw(answer)
+        try:
+            await interaction.edit_original_response(
+                view=drawn.layout, attachments=drawn.files, allowed_mentions=drawn.mentions
+            )
+        except (discord.HTTPException, OSError, TimeoutError) as error:
+            log.warning("could not answer interaction %s: %s", interaction.id, error)
+
+    async def _take_away(self, message: discord.Message) -> None:
+        try:
+            await message.delete()
+        except discord.NotFound:
+            pass
+        except (discord.HTTPException, OSError, TimeoutError) as error:
+            log.warning("could not delete message %s: %s", message.id, error)
+
+    async def _suggest(self, interaction: Context) -> None:
+        data: Any = interaction.data or {}
+        focused = next((o for o in data.get("options", ()) if o.get("focused")), {"name": "", "value": ""})
+        typed = str(focused["value"]).casefold()
+        known = AREAS if focused["name"].endswith(AREA) else self._reach.models(str(data.get("name", "")))
+        fitting = [name for name in known if typed in name.casefold() and len(name) <= 100]
+        choices = [app_commands.Choice(name=name, value=name) for name in fitting[:CHOICES]]
+        try:
+            await interaction.response.autocomplete(choices)
+        except (discord.HTTPException, OSError, TimeoutError) as error:
+            log.debug("could not suggest: %s", error)
+
+    # Messages that speak to us
+
+    async def _message(self, message: discord.Message) -> None:
+        if self.user is None:
+            return
+        text = hearing.message_text(message, self.user.id, self._reach.commands)
+        if text is None:
+            return
+        guild = message.guild
+        sent = [
+            a.to_dict() | {"filename": a.filename, "url": a.url, "size": a.size} for a in message.attachments
+        ]
+        answer = await self._desk.hear(
+            Invocation(
+                key=f"discord:m{message.id}",
+                person=hearing.person_of(message.author, self._reach.admins),
+                place=hearing.place_of(message.channel.id, guild.id if guild else None),
+                language=hearing.language_of_text(text, guild),
+                text=text,
+                attachments=files_of({"attachments": sent}, self._reach.fetcher),
+            )
+        )
+        if answer.kind != "accepted":  # an accepted job has its own message
+            await self._answer_message(message, answer)
+
+    async def _answer_message(self, message: discord.Message, answer: Message) -> None:
+        drawn = draw(answer)
+        try:
+            await message.channel.send(
+                view=drawn.layout,
+                files=drawn.files,
+                allowed_mentions=drawn.mentions,
+                reference=message.to_reference(fail_if_not_exists=False),
+                nonce=f"a{message.id}",
+            )
+        except (discord.HTTPException, OSError, TimeoutError) as error:
+            log.warning("could not answer message %s: %s", message.id, error)

@@ -1,0 +1,187 @@
+"""A Discord in the process (simcord) around the real client, its files served over real HTTP, and a small desk."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import contract
+import discord
+import simcord
+import simcord.backend.cdn
+from aiohttp import web
+from discord.http import Route
+from PIL import Image
+
+from bot.menu import FORMS
+from bot.platforms.discord.platform import DiscordPlatform, DiscordSettings
+from bot.talk import Invocation, Message, Person, Place, Press
+from engines.words import Language
+
+SIZE_LIMIT = 1 << 20
+
+
+def png(colour: str = "red", size: int = 32) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (size, size), colour).save(out, "PNG")
+    return out.getvalue()
+
+
+@dataclass
+class Desk:
+    """Says what it is told to, remembers what it heard."""
+
+    answer: Callable[[Any], Message] = lambda said: Message("said", "heard")
+    heard: list[Any] = field(default_factory=list)
+    files: list[bytes] = field(default_factory=list)
+    hold: asyncio.Event | None = None
+
+    async def hear(self, said: Invocation) -> Message:
+        self.heard.append(said)
+        if self.hold is not None:
+            await self.hold.wait()
+        for file in said.attachments:
+            self.files.append(await file.read(SIZE_LIMIT))
+        return self.answer(said)
+
+    async def press(self, press: Press) -> Message:
+        self.heard.append(press)
+        return self.answer(press)
+
+    async def language_of(self, person: Person, hint: str) -> Language:
+        return "ko" if hint == "ko" else "en"
+
+
+@dataclass
+class World:
+    env: simcord.Env
+    platform: DiscordPlatform
+    desk: Any
+    guild: Any
+    channel: Any
+    ann: Any
+    bob: Any
+    remembered: dict[str, str]
+
+    @property
+    def place(self) -> Place:
+        return Place("discord", str(self.channel.id), guild=str(self.guild.id))
+
+    def messages(self) -> list[Any]:
+        """What stands in the channel, oldest first, as the simulated Discord holds it."""
+        stored = self.env.backend.messages[self.channel.id].values()
+        return [m for m in stored if not m.is_ephemeral]
+
+    def ours(self) -> list[Any]:
+        return [m for m in self.messages() if m.author_id == self.env.backend.bot_user.id]
+
+    def shown(self, message: Any) -> discord.Message:
+        """A stored message as an actor can click it."""
+        return simcord.results.to_discord_message(self.env, message)
+
+    def bodies(self, method: str, part: str) -> list[Any]:
+        return [r.json for r in self.env.http_requests if r.method == method and part in r.path]
+
+    async def restart(self) -> None:
+        await self.env.restart_bot(self.platform.client(self.desk))
+
+
+def text(message: Any) -> str:
+    """All text a message shows."""
+    return "\n".join(c["content"] for c in walk(message.components) if c["type"] == 10)
+
+
+def walk(components: Any) -> list[dict[str, Any]]:
+    found = []
+    for component in components:
+        found += [component, *walk(component.get("components", ()))]
+    return found
+
+
+def buttons(message: Any) -> dict[str, str]:
+    """custom_id → label"""
+    return {c["custom_id"]: c["label"] for c in walk(message.components) if c["type"] == 2}
+
+
+def pictures(message: Any) -> list[str]:
+    return [item["media"]["url"] for c in walk(message.components) if c["type"] == 12 for item in c["items"]]
+
+
+@asynccontextmanager
+async def world(desk: Any, *, settings: dict[str, Any] | None = None, **options: Any) -> AsyncIterator[World]:
+    """On leaving, everything that was sent is held against Discord's own contract."""
+    remembered: dict[str, str] = {}
+
+    async def recall(key: str) -> str | None:
+        return remembered.get(key)
+
+    async def remember(key: str, value: str) -> None:
+        remembered[key] = value
+
+    with mock.patch.object(Route, "BASE", Route.BASE):
+        async with files() as files_host:
+            given = DiscordSettings("token", api_base=f"{files_host.address}/api/v10", **(settings or {}))
+            platform = DiscordPlatform(
+                given,
+                FORMS,
+                models=lambda command: ["tiny", "tiny-inpaint"],
+                recall=recall,
+                remember=remember,
+            )
+            async with simcord.run(platform.client(desk), **options) as env:
+                files_host.read = env.backend.cdn.get
+                guild = env.create_guild()
+                channel = guild.create_text_channel("studio")
+                ann = guild.add_member(env.create_user("ann", global_name="Ann"))
+                bob = guild.add_member(env.create_user("bob"))
+                try:
+                    yield World(env, platform, desk, guild, channel, ann, bob, remembered)
+                    await env.settle()
+                finally:
+                    await platform.close()
+            if contract.FILE.exists():
+                assert contract.contract().check_all(env.http_requests) > 0
+
+
+@dataclass
+class Host:
+    address: str
+    read: Callable[[str], bytes | None] = lambda url: None
+    status: int = 200
+    requests: list[web.Request] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def files() -> AsyncIterator[Host]:
+    """Serves simcord's attachments over HTTP, as Discord's CDN does."""
+
+    async def serve(request: web.Request) -> web.Response:
+        host.requests.append(request)
+        data = host.read(str(request.url))
+        return web.Response(body=data, status=host.status if data is not None else 404)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", serve)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    host = Host(f"http://127.0.0.1:{port}")
+    try:
+        with mock.patch.object(simcord.backend.cdn, "CDN_BASE", host.address):
+            yield host
+    finally:
+        await runner.cleanup()
+
+
+def picture_file(folder: Path, name: str = "a.png", colour: str = "red") -> Path:
+    path = folder / name
+    path.write_bytes(png(colour))
+    return path

@@ -1,0 +1,459 @@
+"""The real Discord client against a simulated Discord: what is heard, what is said, and what when it goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from pathlib import Path
+
+import discord
+import pytest
+from discord_world import Desk, buttons, picture_file, pictures, png, text, walk, world
+
+from bot.talk import Button, File, Gone, Invocation, Message, Press, TooLarge, Unreachable
+from engines.words import Refusal
+
+
+def queued(job: int = 42) -> Message:
+    return Message(
+        "accepted",
+        f"#{job} inpaint · next in line",
+        job=job,
+        buttons=(Button("cancel", job, "Cancel", danger=True),),
+    )
+
+
+def done(files: list[Path], job: int = 42, mention: str = "") -> Message:
+    after = (
+        Button("reroll", job, "Re-roll"),
+        Button("use", job, "Use as input", 0),
+        Button("delete", job, "Delete"),
+    )
+    shown = tuple(File(path, path.name, "a scratched nut") for path in files)
+    return Message("finished", f"#{job} done in 3 s", job=job, files=shown, buttons=after, mention=mention)
+
+
+# Hearing
+
+
+async def test_a_slash_command_with_a_picture_reaches_the_desk_whole() -> None:
+    desk = Desk(lambda said: Message("accepted", "#1 inpaint · next in line", job=1))
+    async with world(desk) as w:
+        result = await w.ann.slash(
+            w.channel,
+            "inpaint",
+            prompt="a scratch",
+            image=("part.png", png()),
+            mask_area="box=1,2,3,4",
+            seed=7,
+        )
+        assert result.ephemeral
+        assert result.response is not None
+        assert "#1 inpaint" in text(result.response)
+        assert not w.ours(), "the first answer is for the asker alone"
+    (said,) = desk.heard
+    assert isinstance(said, Invocation)
+    assert said.command == "inpaint"
+    assert {k: v for k, v in said.options.items() if k != "image"} == {
+        "prompt": "a scratch",
+        "mask": "box=1,2,3,4",
+        "seed": 7,
+    }
+    assert said.options["image"].name == "part.png"
+    assert desk.files == [png()]
+    assert said.person.id == f"discord:{w.ann.id}"
+    assert said.person.name == "Ann"
+    assert said.place == w.place
+
+
+async def test_two_masks_are_refused_before_the_desk_is_asked() -> None:
+    desk = Desk()
+    async with world(desk) as w:
+        result = await w.ann.slash(
+            w.channel, "inpaint", prompt="a hole", mask=("mask.png", png("white")), mask_area="auto"
+        )
+        assert "not both" in text(result.response)
+    assert desk.heard == []
+
+
+async def test_a_slow_desk_does_not_delay_the_acknowledgement() -> None:
+    desk = Desk(hold=asyncio.Event())
+    async with world(desk) as w:
+        began = time.monotonic()
+        asking = asyncio.create_task(w.ann.slash(w.channel, "help"))
+        while not w.bodies("POST", "/callback"):
+            assert time.monotonic() - began < 1.0, "Discord gives up after 3 s; we promise 1"
+            await asyncio.sleep(0.01)
+        (ack,) = w.bodies("POST", "/callback")
+        assert ack == {"type": 5, "data": {"flags": 64}}
+        assert desk.hold is not None
+        desk.hold.set()
+        assert text((await asking).response) == "heard"
+
+
+async def test_an_interaction_that_expired_is_not_carried_out() -> None:
+    desk = Desk()
+    async with world(desk) as w:
+        w.env.inject_error("POST", "/interactions/*/callback", status=404, code=10062)
+        await w.ann.slash(w.channel, "jobs")
+        assert desk.heard == [], "the person saw it fail, and will say it again"
+
+
+async def test_an_acknowledgement_that_arrived_twice_is_one() -> None:
+    desk = Desk()
+    async with world(desk) as w:
+        w.env.inject_error("POST", "/interactions/*/callback", status=400, code=40060)
+        await w.ann.slash(w.channel, "jobs")
+        assert len(desk.heard) == 1
+
+
+async def test_a_person_who_uses_discord_in_korean_is_heard_in_korean(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import simcord.actors
+
+    whole = simcord.actors._interactions.base_payload
+
+    def in_korean(*args: object, **more: object) -> object:
+        record, payload = whole(*args, **more)
+        return record, payload | {"locale": "ko"}
+
+    monkeypatch.setattr(simcord.actors._interactions, "base_payload", in_korean)
+    desk = Desk(lambda said: Message("said", "안녕하십니까"))
+    async with world(desk) as w:
+        result = await w.ann.slash(w.channel, "help")
+        assert desk.heard[0].language == "ko"
+        assert text(result.response) == "안녕하십니까"
+        result = await w.ann.slash(
+            w.channel, "inpaint", prompt="구멍", mask=("m.png", png()), mask_area="auto"
+        )
+        assert "하나만 입력해 주세요" in text(result.response)
+
+
+async def test_models_and_mask_words_are_suggested_while_typing() -> None:
+    async with world(Desk()) as w:
+        offered = await w.ann.autocomplete(w.channel, "txt2img", "model", "inp")
+        assert [choice["value"] for choice in offered] == ["tiny-inpaint"]
+        offered = await w.ann.autocomplete(w.channel, "inpaint", "mask_area", "")
+        assert "auto" in [choice["value"] for choice in offered]
+
+
+async def test_a_mention_with_a_file_is_a_command() -> None:
+    desk = Desk(lambda said: Message("refused", "no such thing"))
+    async with world(desk) as w:
+        me = f"<@{w.env.backend.bot_user.id}>"
+        sent = await w.ann.send(
+            w.channel, f'{me} inpaint "a scratch" image:@p.png', attachments=[("p.png", png("blue"))]
+        )
+        await w.ann.send(w.channel, "hello everybody")
+        (said,) = desk.heard
+        assert said.text == '/inpaint "a scratch" image:@p.png'
+        assert desk.files == [png("blue")]
+        assert said.key == f"discord:m{sent.id}"
+        (answer,) = w.ours()
+        assert text(answer) == "no such thing"
+        assert answer.reference["message_id"] == str(sent.id)
+        assert not answer.ping_user_ids
+
+
+async def test_a_message_that_became_a_job_is_answered_by_the_job_alone() -> None:
+    async with world(Desk(lambda said: queued())) as w:
+        await w.ann.send(w.channel, f"<@{w.env.backend.bot_user.id}> /txt2img a hex nut")
+        assert w.ours() == []
+
+
+async def test_a_direct_message_needs_no_mention() -> None:
+    desk = Desk(lambda said: Message("said", "네"))
+    async with world(desk) as w:
+        await w.ann.send_dm("도움말 /help")
+        (said,) = desk.heard
+        assert (said.text, said.language, said.place.private) == ("도움말 /help", "ko", True)
+
+
+async def test_bots_are_not_heard() -> None:
+    desk = Desk()
+    async with world(desk) as w:
+        robot = w.guild.add_member(w.env.create_user("robot", bot=True))
+        await robot.send(w.channel, f"<@{w.env.backend.bot_user.id}> /help")
+    assert desk.heard == []
+
+
+async def test_admins_are_known_by_id_and_by_role() -> None:
+    desk = Desk()
+    async with world(desk, settings={"admin_roles": ("77",)}) as w:
+        await w.ann.slash(w.channel, "jobs")
+        role = w.guild.create_role("Studio admins")
+        w.platform._settings = dataclasses.replace(w.platform._settings, admin_roles=(str(role.id),))
+        chief = w.guild.add_member(w.env.create_user("chief"), roles=[role])
+        w.platform._settings = dataclasses.replace(w.platform._settings, admins=(str(w.bob.id),))
+        await w.restart()
+        await chief.slash(w.channel, "jobs")
+        await w.bob.slash(w.channel, "jobs")
+    assert [said.person.admin for said in desk.heard] == [False, True, True]
+
+
+async def test_where_the_bot_may_not_speak_it_says_so_to_the_asker() -> None:
+    desk = Desk()
+    async with world(desk) as w:
+        denied = {w.guild.default_role: discord.PermissionOverwrite(attach_files=False)}
+        quiet = w.guild.create_text_channel("quiet", overwrites=denied)
+        result = await w.ann.slash(quiet, "jobs")
+        assert "attach_files" in text(result.response)
+    assert desk.heard == []
+
+
+# Saying
+
+
+async def test_one_message_from_the_queue_to_the_gallery(tmp_path: Path) -> None:
+    async with world(Desk()) as w:
+        number = await w.platform.post(w.place, queued(), "ds42s")
+        (living,) = w.ours()
+        assert str(living.id) == number
+        assert buttons(living) == {"ds:cancel:42:0": "Cancel"}
+
+        running = Message("progress", "#42 ▰▰▱ 12/25", job=42, buttons=queued().buttons, preview=png("grey"))
+        for _ in range(2):
+            await w.platform.edit(w.place, number, running)
+            assert len(living.attachments) == 1
+        assert pictures(living) == [living.attachments[0]["url"]]
+
+        files = [picture_file(tmp_path, f"n{i}.png", colour) for i, colour in enumerate(("red", "lime"))]
+        await w.platform.edit(w.place, number, done(files))
+        assert [living] == w.ours()
+        assert [a["filename"] for a in living.attachments] == ["n0.png", "n1.png"], "the preview is gone"
+        assert [w.env.backend.cdn.get(url) for url in pictures(living)] == [png("red"), png("lime")]
+        assert list(buttons(living)) == ["ds:reroll:42:0", "ds:use:42:0", "ds:delete:42:0"]
+        assert "done in 3 s" in text(living)
+
+        await w.platform.edit(w.place, number, Message("said", "deleted", job=42))
+        assert living.attachments == []
+        assert buttons(living) == {}
+
+
+async def test_ten_pictures_a_long_text_and_an_archive(tmp_path: Path) -> None:
+    files = [picture_file(tmp_path, f"{i}.png") for i in range(9)]
+    (tmp_path / "all.zip").write_bytes(b"PK")
+    message = done([*files, tmp_path / "all.zip"])
+    message = dataclasses.replace(message, text="```\n" + "x" * 5000 + "\n```")
+    async with world(Desk()) as w:
+        await w.platform.post(w.place, message, "ds42r")
+        (sent,) = w.ours()
+        assert len(sent.attachments) == 10
+        assert len(pictures(sent)) == 9
+        assert [c["file"]["url"] for c in walk(sent.components) if c["type"] == 13] == [
+            sent.attachments[-1]["url"]
+        ]
+        assert len(text(sent)) <= 4000
+        assert text(sent).endswith("```")
+
+
+async def test_names_of_files_never_break_the_gallery(tmp_path: Path) -> None:
+    path = picture_file(tmp_path)
+    names = ["사진 하나.png", "사진 둘.png", "a b.png", "../x.png", "a b.png"]
+    message = Message("finished", "ok", files=tuple(File(path, name) for name in names))
+    async with world(Desk()) as w:
+        await w.platform.post(w.place, message, "ds1r")
+        (sent,) = w.ours()
+        given = [a["filename"] for a in sent.attachments]
+        assert len(set(given)) == 5
+        assert len(pictures(sent)) == 5
+        assert all(name.isascii() and name.endswith(".png") and " " not in name for name in given)
+
+
+async def test_only_the_asker_is_notified_and_only_by_a_new_message() -> None:
+    async with world(Desk()) as w:
+        ann, bob = w.ann, w.bob
+        loud = f"@everyone <@{bob.id}> <@&{w.guild.default_role.id}> @here"
+        number = await w.platform.post(
+            w.place, Message("finished", loud, mention=f"discord:{ann.id}"), "ds42r"
+        )
+        (sent,) = w.ours()
+        assert set(sent.ping_user_ids) == {ann.id}
+        assert not sent.mention_everyone
+        await w.platform.edit(w.place, number, Message("finished", loud, mention=f"discord:{ann.id}"))
+        assert not sent.ping_user_ids
+        assert f"<@{ann.id}>" not in text(sent)
+
+
+async def test_posting_carries_a_nonce_that_discord_enforces() -> None:
+    async with world(Desk()) as w:
+        await w.platform.post(w.place, queued(), "ds42s")
+        (body,) = w.bodies("POST", "/messages")
+        assert (body["nonce"], body["enforce_nonce"]) == ("ds42s", True)
+
+
+@pytest.mark.parametrize("buttoned", [True, False])
+async def test_a_message_is_found_by_its_key_and_no_other(buttoned: bool) -> None:
+    message = queued() if buttoned else Message("failed", "#42 cancelled", job=42)
+    async with world(Desk()) as w:
+        before = w.env.now().timestamp()
+        for number in range(5):
+            await w.ann.send(w.channel, f"ds42s {number}")
+        status = await w.platform.post(w.place, message, "ds42s")
+        await w.platform.post(w.place, queued(4), "ds4s")
+        assert await w.platform.find(w.place, "ds42s", before) == status
+        assert await w.platform.find(w.place, "ds42r", before) is None
+        await w.platform.edit(w.place, status, dataclasses.replace(message, kind="finished"))
+        assert await w.platform.find(w.place, "ds42r", before) is None, (
+            "a status that became an answer is a status"
+        )
+        answer = await w.platform.post(w.place, message, "ds42r")
+        assert await w.platform.find(w.place, "ds42r", before) == answer
+        assert await w.platform.find(w.place, "ds42r", before + 3600) is None, "of an earlier life"
+        await w.platform.delete(w.place, answer)
+        assert await w.platform.find(w.place, "ds42r", before) is None
+
+
+async def test_deleting_what_is_gone_is_no_error() -> None:
+    async with world(Desk()) as w:
+        number = await w.platform.post(w.place, queued(), "ds42s")
+        await w.platform.delete(w.place, number)
+        await w.platform.delete(w.place, number)
+        assert w.ours() == []
+        with pytest.raises(Gone):
+            await w.platform.edit(w.place, number, queued())
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected", "uncertain"),
+    [
+        (500, 0, Unreachable, True),
+        (503, 0, Unreachable, True),
+        (429, 0, Unreachable, True),
+        (403, 50001, Gone, None),
+        (403, 50013, Gone, None),
+        (404, 10003, Gone, None),
+        (404, 10008, Gone, None),
+        (400, 30046, Gone, None),
+        (413, 40005, TooLarge, None),
+        (400, 40005, TooLarge, None),
+        (400, 50035, discord.HTTPException, None),
+    ],
+)
+async def test_what_discord_answers_is_told_in_our_words(
+    status: int, code: int, expected: type[Exception], uncertain: bool | None
+) -> None:
+    async with world(Desk()) as w:
+        number = await w.platform.post(w.place, queued(), "ds42s")
+        w.env.inject_error("*", "/channels/*", status=status, code=code, times=3)
+        with pytest.raises(expected) as posted:
+            await w.platform.post(w.place, queued(), "ds43s")
+        with pytest.raises(expected):
+            await w.platform.edit(w.place, number, queued())
+        with pytest.raises(expected):
+            await w.platform.find(w.place, "ds42s", 0)
+        if uncertain is not None:
+            assert posted.value.uncertain is uncertain  # type: ignore[attr-defined]
+
+
+async def test_before_the_connection_nothing_is_said() -> None:
+    async with world(Desk()) as w:
+        w.platform._client = None
+        with pytest.raises(Unreachable) as error:
+            await w.platform.post(w.place, queued(), "ds42s")
+        assert not error.value.uncertain
+        with pytest.raises(Unreachable):
+            await w.platform.find(w.place, "ds42s", 0)
+
+
+# Buttons
+
+
+async def test_buttons_still_work_after_a_restart() -> None:
+    desk = Desk(lambda said: Message("said", "cancelled" if isinstance(said, Press) else "?"))
+    async with world(desk) as w:
+        await w.platform.post(w.place, queued(), "ds42s")
+        await w.restart()
+        result = await w.bob.click(w.shown(w.ours()[0]), label="Cancel")
+        assert result.ephemeral
+        assert text(result.response) == "cancelled"
+        (press,) = desk.heard
+        assert (press.action, press.job, press.index) == ("cancel", 42, 0)
+        assert press.person.id == f"discord:{w.bob.id}"
+        assert press.place == w.place
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_delete_takes_the_message_away_only_where_the_desk_agrees(allowed: bool) -> None:
+    desk = Desk(lambda said: Message("said" if allowed else "refused", "ok" if allowed else "not yours"))
+    async with world(desk) as w:
+        await w.platform.post(w.place, done([]), "ds42r")
+        result = await w.bob.click(w.shown(w.ours()[0]), label="Delete")
+        assert text(result.response) == ("ok" if allowed else "not yours")
+        assert len(w.ours()) == (0 if allowed else 1)
+
+
+async def test_menus_of_our_own_messages_are_their_buttons() -> None:
+    desk = Desk()
+    async with world(desk) as w:
+        await w.platform.post(w.place, done([]), "ds42r")
+        for name in ("Use as input", "Show recipe"):
+            await w.ann.context_menu(w.channel, name, w.shown(w.ours()[0]))
+    assert [(press.action, press.job) for press in desk.heard] == [("use", 42), ("recipe", 42)]
+
+
+async def test_menus_of_other_messages_are_about_their_first_picture() -> None:
+    desk = Desk()
+    async with world(desk) as w:
+        note = await w.bob.send(w.channel, "look", attachments=[("a.txt", b"x"), ("b.PNG", png("blue"))])
+        await w.ann.context_menu(w.channel, "Use as input", note)
+        plain = await w.bob.send(w.channel, "no picture")
+        result = await w.ann.context_menu(w.channel, "Show recipe", plain)
+        assert "no picture" in text(result.response)
+    (said,) = desk.heard
+    assert said.command == "use"
+    assert said.options["image"].name == "b.PNG"
+    assert desk.files == [png("blue")]
+
+
+# Commands and limits
+
+
+async def test_commands_are_given_once_and_again_only_when_they_change() -> None:
+    async with world(Desk()) as w:
+        assert len(w.bodies("PUT", "/commands")) == 1
+        await w.restart()
+        assert len(w.bodies("PUT", "/commands")) == 1
+        w.platform._forms = w.platform._forms[:2]
+        await w.restart()
+        assert len(w.bodies("PUT", "/commands")) == 2
+
+
+async def test_commands_that_discord_will_not_take_do_not_stop_the_bot() -> None:
+    desk = Desk()
+    async with world(desk) as w:
+        w.remembered.clear()
+        w.env.inject_error("PUT", "/applications/*", status=403, code=50001)
+        await w.restart()
+        assert w.remembered == {}
+        await w.ann.slash(w.channel, "help")
+    assert len(desk.heard) == 1
+
+
+async def test_the_upload_limit_is_what_discord_tells() -> None:
+    async with world(Desk()) as w:
+        assert w.platform.limits(w.place).file_bytes == 10 << 20
+        await w.ann.slash(w.channel, "help")
+        limits = w.platform.limits(w.place)
+        assert 20 << 20 < limits.file_bytes < 25 << 20, "simcord says 25 MiB, and the request needs room"
+        assert (limits.files, limits.edit_every, limits.edit_age) == (10, 2.5, 3000.0)
+
+
+# Files
+
+
+async def test_a_file_larger_than_allowed_is_not_fetched() -> None:
+    desk = Desk()
+    async with world(desk) as w:
+        await w.ann.slash(w.channel, "img2img", prompt="x", image=("p.png", png()))
+        (said,) = desk.heard
+        (file,) = said.attachments
+        with pytest.raises(Refusal) as refusal:
+            await file.read(10)
+        assert "too large" in refusal.value.words.en
+        lied = dataclasses.replace(file, size=1)
+        with pytest.raises(Refusal) as refusal:
+            await lied.read(10)
+        assert "너무 큽니다" in refusal.value.words.ko
