@@ -107,6 +107,17 @@ def blueprint(
     )
 
 
+def import_libraries() -> None:
+    """Import what any load needs (seconds), and keep the libraries from drawing progress bars on stderr."""
+    import diffusers
+    import transformers
+
+    for logs in (diffusers.utils.logging, transformers.utils.logging):
+        logs.disable_progress_bar()
+    for role, (name, *_) in CLASSES.items():  # both libraries import their classes lazily
+        getattr(transformers if role in ("tokenizer", "text_encoder") else diffusers, name)
+
+
 def _tokenizer(folder: Path) -> Piece:
     files = sorted(p for p in folder.iterdir() if p.suffix in (".json", ".txt"))
 
@@ -128,7 +139,7 @@ def _module(name: str, folder: Path, role: str, device: str, dtype: str) -> Piec
 
     def load() -> Any:
         with _loading:
-            return placed(_from_pretrained(folder, role, dtype, variant), device, dtype)
+            return placed(_from_pretrained(folder, role, dtype, variant), device)
 
     hashes = [file_hash(file).encode() for file in files]
     return Piece(role, _digest([role.encode(), told.encode(), *hashes]), size, load)
@@ -164,11 +175,9 @@ def _from_pretrained(folder: Path, role: str, dtype: str, variant: str | None) -
     return loaded.from_pretrained(folder, torch_dtype=getattr(torch, dtype), **common)
 
 
-def placed(module: Any, device: str, dtype: str) -> Any:
+def placed(module: Any, device: str) -> Any:
     """The module on its device, for use without training."""
-    import torch
-
-    return module.to(device=device, dtype=getattr(torch, dtype)).eval().requires_grad_(False)
+    return module.to(device).eval().requires_grad_(False)
 
 
 def loaded_size(tensors: Iterable[Mapping[str, Any]], dtype: str) -> int:

@@ -57,9 +57,10 @@ def open_diffusion(settings: EngineSettings, device: Device) -> Engine:
     device = devices.ready(device)
 
     from engines.diffusion import Diffusion
-    from engines.loading import reader
+    from engines.loading import import_libraries, reader
     from engines.models import Models
 
+    import_libraries()
     read = reader(
         settings.models, device.name, device.dtype, defaults=settings.defaults, paths=settings.model_paths
     )
