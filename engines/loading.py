@@ -19,7 +19,7 @@ from engines.models import Blueprint, Piece
 from engines.words import Refusal, Words
 
 # Two `from_pretrained` at once leave modules on the meta device: one load at a time in the whole process.
-_loading = threading.Lock()
+one_at_a_time = threading.Lock()
 
 CLASSES = {
     "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
@@ -124,7 +124,7 @@ def _tokenizer(folder: Path) -> Piece:
     def load() -> Any:
         from transformers import CLIPTokenizer
 
-        with _loading:
+        with one_at_a_time:
             return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
     said = [p.name.encode() + b"\0" + p.read_bytes() for p in files]
@@ -138,7 +138,7 @@ def _module(name: str, folder: Path, role: str, device: str, dtype: str) -> Piec
     size = sum(loaded_size(catalogue.header(file).values(), dtype) for file in files)
 
     def load() -> Any:
-        with _loading:
+        with one_at_a_time:
             return placed(_from_pretrained(folder, role, dtype, variant), device)
 
     hashes = [file_hash(file).encode() for file in files]
