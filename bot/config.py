@@ -1,0 +1,296 @@
+"""The configuration: one TOML file, every key with its default, its bounds and why it is there.
+
+Secrets may come from the environment instead, which wins. A mistake ends as one line that names the key.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from engines.words import Language, Words
+
+if TYPE_CHECKING:
+    from bot.admission import DeskSettings
+    from bot.pictures import PictureLimits
+    from engines.studio import EngineSettings
+
+DATA = "./studio-data"
+
+
+def _names(value: Any) -> Any:
+    """Ids may be written as numbers."""
+    if isinstance(value, list | tuple):
+        return tuple(str(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in value)
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+DeviceName = Annotated[
+    str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", examples=["auto", "cpu", "mps", "cuda", "cuda:0"])
+]
+
+
+class Section(BaseModel):
+    """A part of the file. Frozen; a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Discord(Section):
+    """Discord; off without a token."""
+
+    token: SecretStr = Field(
+        default=SecretStr(""), description="the bot's token; the environment's DISCORD_TOKEN wins"
+    )
+    guilds: Names = Field(
+        default=(),
+        description="server ids that get the commands at once; none: every server, which takes longer",
+    )
+    admins: Names = Field(default=(), description="user ids that may cancel and delete everybody's jobs")
+    admin_roles: Names = Field(default=(), description="role ids whose members may do the same")
+    api_base: str = Field(
+        default="", description='another server in place of Discord\'s API; "" is Discord itself'
+    )
+    gateway: str = Field(default="", description="another server in place of Discord's gateway")
+    proxy: str = Field(default="", description="an HTTP proxy to reach Discord through")
+
+    @property
+    def on(self) -> bool:
+        return bool(self.token.get_secret_value())
+
+
+class Slack(Section):
+    """Slack (Socket Mode); off unless both tokens are there."""
+
+    bot_token: SecretStr = Field(
+        default=SecretStr(""), description="xoxb-…; the environment's SLACK_BOT_TOKEN wins"
+    )
+    app_token: SecretStr = Field(
+        default=SecretStr(""), description="xapp-…; the environment's SLACK_APP_TOKEN wins"
+    )
+    admins: Names = Field(
+        default=(), description="ids of people and user groups that may cancel and delete all jobs"
+    )
+    api_base: str = Field(
+        default="", description='another server in place of Slack\'s Web API; "" is Slack itself'
+    )
+
+    @property
+    def on(self) -> bool:
+        return bool(self.bot_token.get_secret_value() and self.app_token.get_secret_value())
+
+
+class LimitsOf(Section):
+    """What a person may send and queue."""
+
+    file_mb: float = Field(
+        default=25.0, ge=0.1, le=1000, description="largest picture taken in, in megabytes"
+    )
+    megapixels: float = Field(
+        default=50.0, ge=0.01, le=500, description="most pixels of a picture, in millions"
+    )
+    decoders: int = Field(
+        default=2, ge=1, le=16, description="processes that unpack pictures at the same time"
+    )
+    decoder_mb: int = Field(
+        default=2000, ge=500, le=64000, description="memory each of them may take; bombs end there"
+    )
+    decoder_seconds: float = Field(
+        default=30.0, ge=1, le=600, description="time one picture may take to unpack"
+    )
+    queue_per_person: int = Field(
+        default=20, ge=1, le=10000, description="open jobs of one person; admins have no limit"
+    )
+    queue_total: int = Field(default=1000, ge=1, le=1000000, description="open jobs of everybody together")
+
+
+class Engines(Section):
+    """The devices and how they work."""
+
+    devices: tuple[DeviceName, ...] = Field(
+        default=("auto",),
+        min_length=1,
+        description='"auto", "cpu", "mps", "cuda" (all) or "cuda:0", …; one job thread each',
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="number format; auto: float32 on the CPU, half precision on a GPU"
+    )
+    threads: int = Field(default=0, ge=0, le=1024, description="CPU threads of a step; 0: all cores")
+    memory_gb: float = Field(
+        default=0.0, ge=0, le=10000, description="models kept on each device; 0: a part of what it has"
+    )
+    rows: int = Field(default=0, ge=0, le=1024, description="pictures stepped at once at most; 0: by device")
+    slots: int = Field(default=8, ge=1, le=256, description="jobs in flight on each device")
+    preview_every: int = Field(default=5, ge=0, le=1000, description="steps between previews; 0: none")
+    background_share: float = Field(
+        default=0.1, ge=0, le=1, description="the least part of a device for training while people wait"
+    )
+
+
+class Models(Section):
+    """The models: where they lie, and which is used when nobody names one."""
+
+    folder: str = Field(
+        default="", description='where models lie and are downloaded to; "": models/ in the data folder'
+    )
+    paths: tuple[str, ...] = Field(default=(), description="further model folders or .safetensors files")
+    txt2img: str = Field(default="", description='used when none is named; "": the embedded one')
+    img2img: str = Field(default="", description='used when none is named; "": the embedded one')
+    inpaint: str = Field(default="", description='used when none is named; "": the embedded one')
+
+
+class Log(Section):
+    """What is told on stderr."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="how much is told"
+    )
+
+
+class Config(Section):
+    """The whole file."""
+
+    data: Path = Field(
+        default=Path(DATA), description="database, pictures, models, results; one process at a time"
+    )
+    language: Language = Field(
+        default="en", description='"en" or "ko", where neither the person nor the chat says one'
+    )
+    admins: Names = Field(
+        default=(), description='who may cancel and delete all jobs, e.g. "console:kim", "slack:T1:U2"'
+    )
+    discord: Discord = Discord()
+    slack: Slack = Slack()
+    limits: LimitsOf = LimitsOf()
+    engines: Engines = Engines()
+    models: Models = Models()
+    log: Log = Log()
+
+    def at(self, folder: Path) -> Self:
+        """The same with relative paths taken from `folder`."""
+        models = self.models
+        found = models.model_copy(
+            update={
+                "folder": str(folder / models.folder) if models.folder else "",
+                "paths": tuple(str(folder / Path(path).expanduser()) for path in models.paths),
+            }
+        )
+        return self.model_copy(update={"data": folder / self.data.expanduser(), "models": found})
+
+    @property
+    def models_folder(self) -> Path:
+        return Path(self.models.folder).expanduser() if self.models.folder else self.data / "models"
+
+    def picture_limits(self) -> PictureLimits:
+        """What `bot.pictures.PictureReader` keeps to."""
+        from bot.pictures import PictureLimits
+
+        limits = self.limits
+        return PictureLimits(
+            file_bytes=int(limits.file_mb * 1e6),
+            pixels=int(limits.megapixels * 1e6),
+            memory_bytes=limits.decoder_mb * 1_000_000,
+            seconds=limits.decoder_seconds,
+            workers=limits.decoders,
+        )
+
+    def desk_settings(self) -> DeskSettings:
+        """What `bot.desk.Desk` keeps to."""
+        from bot.admission import DeskSettings
+
+        return DeskSettings(
+            admins=frozenset(self.admins),
+            upload_bytes=int(self.limits.file_mb * 1e6),
+            queue_per_person=self.limits.queue_per_person,
+            queue_total=self.limits.queue_total,
+            language=self.language,
+            models=self._default_models(),
+            models_folder=self.models_folder,
+            model_paths=self._model_paths(),
+        )
+
+    def engine_settings(self) -> EngineSettings:
+        """What `engines.studio.open_pool` needs. Imports no torch."""
+        from engines.studio import EngineSettings
+
+        engines = self.engines
+        return EngineSettings(
+            models=self.models_folder,
+            model_paths=self._model_paths(),
+            defaults=self._default_models(),
+            devices=engines.devices,
+            dtype=engines.dtype,
+            threads=engines.threads,
+            memory=int(engines.memory_gb * 1e9) or None,
+            rows=engines.rows,
+            slots=engines.slots,
+            preview_every=engines.preview_every,
+            background_share=engines.background_share,
+        )
+
+    def _default_models(self) -> dict[str, str]:
+        kinds = ("txt2img", "img2img", "inpaint")
+        return {kind: name for kind in kinds if (name := getattr(self.models, kind))}
+
+    def _model_paths(self) -> tuple[Path, ...]:
+        return tuple(Path(path) for path in self.models.paths)
+
+
+class ConfigError(Exception):
+    """The file cannot be used; the message is one line for each mistake."""
+
+    def __init__(self, words: Words) -> None:
+        super().__init__(words.en)
+        self.words = words
+
+
+SECRETS = (
+    ("DISCORD_TOKEN", "discord", "token"),
+    ("SLACK_BOT_TOKEN", "slack", "bot_token"),
+    ("SLACK_APP_TOKEN", "slack", "app_token"),
+)
+
+
+def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Config:
+    """The configuration in the file at `path`, or the built-in one. Raises `ConfigError`.
+
+    Relative paths in a file are taken from the file's own folder, so that it does not matter where the bot starts.
+    """
+    said = _read(path) if path is not None else {}
+    for variable, section, key in SECRETS:
+        if secret := environment.get(variable, "").strip():
+            part = said.setdefault(section, {})
+            if isinstance(part, dict):
+                part[key] = secret
+    try:
+        config = Config.model_validate(said)
+    except ValidationError as error:
+        from bot.config_errors import explained
+
+        raise ConfigError(explained(error, Config, path)) from None
+    return config.at(path.resolve().parent) if path is not None else config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(_ABSENT(path=path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(_UNREADABLE(path=path, why=error)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(_NOT_TOML(path=path, why=error)) from None
+
+
+_ABSENT = Words(
+    "There is no file {path}. Copy config.example.toml, or leave out -c for the built-in configuration.",
+    "{path} 파일이 없습니다. config.example.toml을 복사해 쓰거나, -c 없이 내장 설정으로 실행해 주세요.",
+)
+_UNREADABLE = Words("{path} cannot be read: {why}", "{path} 파일을 읽을 수 없습니다: {why}")
+_NOT_TOML = Words("{path} is not valid TOML: {why}", "{path} 파일은 올바른 TOML이 아닙니다: {why}")
