@@ -1,0 +1,190 @@
+"""The denoiser: one UNet body with two mouths, 4 channels for text-to-image and 9 for inpainting, trained jointly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPTokenizer
+
+from engines.embedded import DEFECTS, PRODUCTS, text
+from engines.embedded.captions import caption
+from engines.embedded.pool import Pool
+from engines.embedded.vae import FACTOR, to_tensor
+
+Mask = NDArray[np.bool_]
+CELLS = 32
+STEPS = 1000
+
+
+def build_unet(channels: int = 4) -> UNet2DConditionModel:
+    """About eleven million parameters; words reach it at the 16×16 and 8×8 levels."""
+    return UNet2DConditionModel(
+        sample_size=CELLS, in_channels=channels, out_channels=4, block_out_channels=(64, 128, 192),
+        layers_per_block=1, norm_num_groups=16, cross_attention_dim=128, attention_head_dim=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2DCrossAttn",
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+
+
+def build_scheduler() -> DDIMScheduler:
+    """v-prediction; the betas end high enough that the last step is almost pure noise (ᾱ = 2e-4)."""
+    return DDIMScheduler(
+        num_train_timesteps=STEPS, beta_start=0.00085, beta_end=0.02, beta_schedule="scaled_linear",
+        prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=True, steps_offset=1,
+        timestep_spacing="trailing",
+    )  # fmt: skip
+
+
+class Painter(nn.Module):
+    """Text encoder, UNet body with its 4-channel mouth, and the 9-channel mouth; mutable while it trains."""
+
+    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+        super().__init__()
+        self.text = text.build(tokenizer)
+        self.unet = build_unet()
+        self.conv_in_9 = nn.Conv2d(9, self.unet.conv_in.out_channels, 3, padding=1)
+        with torch.no_grad():
+            self.conv_in_9.weight[:, :4] = self.unet.conv_in.weight
+            self.conv_in_9.weight[:, 4:] *= 0.5
+
+    def forward(self, z: Tensor, extra: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+        """z: (a+b, 4, 32, 32) noisy latents, the first a for text-to-image; extra: (b, 5, 32, 32) mask and
+        masked-image latents of the other b. Returns v, (a+b, 4, 32, 32)."""
+        words = self.text(tokens).last_hidden_state
+        plain = len(z) - len(extra)
+        four, nine = self.unet.conv_in, self.conv_in_9
+        mouths = [four(z[:plain]), nine(torch.cat([z[plain:], extra], 1))]
+        self.unet.conv_in = nn.Identity()
+        try:
+            v: Tensor = self.unet(torch.cat(mouths), t, words).sample
+            return v
+        finally:
+            self.unet.conv_in = four
+
+
+class Latents:
+    """A pool's latents, encoded when first asked for and kept in float16 (mutable: it fills as training goes)."""
+
+    def __init__(self, vae: AutoencoderKL, pool: Pool, device: str) -> None:
+        self.vae, self.pool, self.device = vae, pool, device
+        self.kept: dict[tuple[int, bool], Tensor] = {}
+
+    @torch.no_grad()
+    def of(self, picks: list[tuple[int, bool]]) -> Tensor:
+        """(n, 4, 32, 32) latents of (scene, clean or not) pairs."""
+        new = [pick for pick in dict.fromkeys(picks) if pick not in self.kept]
+        if new:
+            pictures = np.stack([(self.pool.clean if good else self.pool.image)[k] for k, good in new])
+            made = self.vae.encode(to_tensor(pictures).to(self.device)).latent_dist.mean.half().cpu()
+            self.kept.update(zip(new, made, strict=True))
+        return torch.stack([self.kept[pick] for pick in picks]).float()
+
+
+def covering(rng: np.random.Generator, mask: Mask) -> Mask:
+    """A mask (128, 128) bool such as a person draws over a defect: grown, boxed or the whole picture.
+
+    An empty mask gives a random box or ellipse.
+    """
+    kind = rng.random()
+    if kind < 0.15:
+        return np.ones_like(mask)
+    ys, xs = np.nonzero(mask)
+    if len(ys) == 0:
+        return _random_shape(rng)
+    if kind < 0.55:
+        grown = torch.from_numpy(mask.astype(np.float32))[None, None]
+        reach = int(rng.integers(2, 10)) * 2 + 1
+        return np.asarray(F.max_pool2d(grown, reach, 1, reach // 2)[0, 0] > 0)
+    pad = rng.integers(2, 20, 4)
+    top, bottom = max(ys.min() - pad[0], 0), min(ys.max() + 1 + pad[1], 128)
+    left, right = max(xs.min() - pad[2], 0), min(xs.max() + 1 + pad[3], 128)
+    box = np.zeros_like(mask)
+    if kind < 0.8:
+        box[top:bottom, left:right] = True
+        return box
+    y, x = np.mgrid[0:128, 0:128]
+    cy, cx = (top + bottom) / 2, (left + right) / 2
+    round_: Mask = ((y - cy) / (bottom - top)) ** 2 + ((x - cx) / (right - left)) ** 2 < 0.5
+    return round_ | mask
+
+
+def _random_shape(rng: np.random.Generator) -> Mask:
+    y, x = np.mgrid[0:128, 0:128]
+    cy, cx, ry, rx = rng.uniform(20, 108), rng.uniform(20, 108), rng.uniform(10, 40), rng.uniform(10, 40)
+    if rng.random() < 0.5:
+        return np.asarray((abs(y - cy) < ry) & (abs(x - cx) < rx))
+    return np.asarray(((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 < 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """Everything a step of joint training reads."""
+
+    vae: AutoencoderKL
+    tokenizer: CLIPTokenizer
+    pool: Pool
+    latents: Latents
+    plain: int
+    masked: int
+    device: str
+
+    def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Latents (n, 4, 32, 32), defect share of each cell (n, 1, 32, 32), extra (masked, 5, 32, 32), tokens (n, 77)."""
+        n = self.plain + self.masked
+        picks = [
+            (int(k), bool(g))
+            for k, g in zip(rng.integers(len(self.pool), size=n), rng.random(n) < 0.15, strict=True)
+        ]
+        texts, pictures, covers = [], [], []
+        shares = torch.zeros(n, 1, CELLS, CELLS)
+        for row, (k, good) in enumerate(picks):
+            defect, inpaint = None if good else DEFECTS[self.pool.defect[k]], row >= self.plain
+            words = caption(rng, PRODUCTS[self.pool.product[k]], defect, local=inpaint)
+            texts.append("" if rng.random() < 0.1 else words)
+            true = np.array(self.pool.mask[k]) > 0
+            if not good:
+                shares[row] = F.avg_pool2d(torch.from_numpy(true).float()[None], FACTOR)
+            if inpaint:
+                covers.append(covering(rng, np.zeros_like(true) if good and rng.random() < 0.5 else true))
+                pictures.append((self.pool.clean if good else self.pool.image)[k])
+        extra = self._extra(np.stack(pictures), np.stack(covers))
+        return self.latents.of(picks), shares, extra, text.ids(self.tokenizer, texts)
+
+    @torch.no_grad()
+    def _extra(self, pictures: NDArray[np.uint8], masks: Mask) -> Tensor:
+        """The five inpainting channels as StableDiffusionInpaintPipeline makes them: hidden pixels are 0."""
+        cover = torch.from_numpy(masks).float()[:, None]
+        x = to_tensor(pictures) * (cover < 0.5)
+        hidden = self.vae.encode(x.to(self.device)).latent_dist.mean.cpu()
+        return torch.cat([F.interpolate(cover, (CELLS, CELLS), mode="nearest"), hidden], 1)
+
+
+def loss_on(teacher: Teacher) -> Callable[..., tuple[Tensor, dict[str, float]]]:
+    """Squared error of v under min-SNR weights (γ = 5; Hang et al., 2023), defect cells counting four times."""
+    kept = build_scheduler().alphas_cumprod.to(teacher.device)
+
+    def loss_of(module: nn.Module, rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
+        z, share, extra, tokens = (x.to(teacher.device) for x in teacher.batch(rng))
+        n = len(z)
+        spread = (torch.arange(n) + torch.rand(n)) / n
+        t = (spread[torch.randperm(n)] * STEPS).long().to(teacher.device)
+        a, s = kept[t].sqrt().view(-1, 1, 1, 1), (1 - kept[t]).sqrt().view(-1, 1, 1, 1)
+        e = torch.randn(z.shape).to(teacher.device)
+        off = (module(a * z + s * e, extra, t, tokens) - (a * e - s * z)).pow(2)
+        snr = (kept[t] / (1 - kept[t])).view(-1, 1, 1, 1)
+        by_step = snr.clamp(max=5.0) / (snr + 1) * 1.0 + 0.25
+        each = (off * by_step * (1 + 3 * (share > 0.05))).mean((1, 2, 3))
+        plain = off.detach().mean((1, 2, 3))
+        return each.mean(), {
+            "txt2img": plain[: teacher.plain].mean().item(), "inpaint": plain[teacher.plain :].mean().item(),
+        }  # fmt: skip
+
+    return loss_of
