@@ -67,6 +67,17 @@ class Outbox:
         for woken in self._woken.values():
             woken.set()
 
+    async def take_back(self, job_id: int) -> None:
+        """Take away the messages that show a job, wherever they were said; one that cannot be reached stays."""
+        job = await self._store.jobs.get(job_id)
+        platform = self._platforms.get(job.platform) if job else None
+        if job is None or platform is None:
+            return
+        said = [delivery for delivery in await self._store.deliveries.of(job_id) if delivery.state == "sent"]
+        for message in dict.fromkeys(delivery.message for delivery in said):
+            with contextlib.suppress(Gone, Unreachable):
+                await platform.delete(Place.from_json(job.place), message)
+
     async def run(self) -> None:
         """Until cancelled. What was under way then is looked for at the next start."""
         async with asyncio.TaskGroup() as tasks:
@@ -163,7 +174,7 @@ class Outbox:
             log.error("job %d: its %s was given up", delivery.job, delivery.kind)
             await self._store.deliveries.dead(delivery.job, delivery.kind, now)
             return None
-        backoff = min(LONGEST, 0.5 * 2 ** min(delivery.tries, 20)) * self._rng.uniform(0.5, 1.0)
+        backoff = min(LONGEST, 0.5 * 2.0 ** min(delivery.tries, 20)) * self._rng.uniform(0.5, 1.0)
         due = now + max(at_least, backoff, self._settle if uncertain else 0.0)
         await self._store.deliveries.retry(delivery.job, delivery.kind, due, now, uncertain=uncertain)
         return due
