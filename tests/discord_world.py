@@ -19,12 +19,17 @@ from aiohttp import web
 from discord.http import Route
 from PIL import Image
 
-from bot.menu import FORMS
-from bot.platforms.discord.platform import DiscordPlatform, DiscordSettings
+from bot.platforms.discord import Discord
 from bot.talk import Invocation, Message, Person, Place, Press
+from engines.catalogue import Model
 from engines.words import Language
 
 SIZE_LIMIT = 1 << 20
+MODELS = (
+    Model("far", ("txt2img",)),
+    Model("tiny", ("txt2img", "img2img"), path=Path("tiny")),
+    Model("tiny-inpaint", ("inpaint",), path=Path("tiny-inpaint")),
+)
 
 
 def png(colour: str = "red", size: int = 32) -> bytes:
@@ -61,13 +66,13 @@ class Desk:
 @dataclass
 class World:
     env: simcord.Env
-    platform: DiscordPlatform
+    platform: Discord
     desk: Any
     guild: Any
     channel: Any
     ann: Any
     bob: Any
-    remembered: dict[str, str]
+    files: Host
 
     @property
     def place(self) -> Place:
@@ -114,34 +119,20 @@ def pictures(message: Any) -> list[str]:
 
 
 @asynccontextmanager
-async def world(desk: Any, *, settings: dict[str, Any] | None = None, **options: Any) -> AsyncIterator[World]:
+async def world(desk: Any, *, settle: float = 5.0, **settings: Any) -> AsyncIterator[World]:
     """On leaving, everything that was sent is held against Discord's own contract."""
-    remembered: dict[str, str] = {}
-
-    async def recall(key: str) -> str | None:
-        return remembered.get(key)
-
-    async def remember(key: str, value: str) -> None:
-        remembered[key] = value
-
     with mock.patch.object(Route, "BASE", Route.BASE):
-        async with files() as files_host:
-            given = DiscordSettings("token", api_base=f"{files_host.address}/api/v10", **(settings or {}))
-            platform = DiscordPlatform(
-                given,
-                FORMS,
-                models=lambda command: ["tiny", "tiny-inpaint"],
-                recall=recall,
-                remember=remember,
-            )
-            async with simcord.run(platform.client(desk), **options) as env:
-                files_host.read = env.backend.cdn.get
+        async with files() as host:
+            given = {"models": lambda: MODELS} | settings
+            platform = Discord("token", api_base=f"{host.address}/api/v10", **given)
+            async with simcord.run(platform.client(desk), settle_timeout=settle) as env:
+                host.read = env.backend.cdn.get
                 guild = env.create_guild()
                 channel = guild.create_text_channel("studio")
                 ann = guild.add_member(env.create_user("ann", global_name="Ann"))
                 bob = guild.add_member(env.create_user("bob"))
                 try:
-                    yield World(env, platform, desk, guild, channel, ann, bob, remembered)
+                    yield World(env, platform, desk, guild, channel, ann, bob, host)
                     await env.settle()
                 finally:
                     await platform.close()

@@ -17,15 +17,15 @@ CHUNK = 1 << 16
 
 TOO_BIG = Words(
     "“{name}” is too large ({size:.1f} MB). At most {limit:.1f} MB is allowed: make it smaller and send it again.",
-    "“{name}” 파일이 너무 큽니다({size:.1f} MB). 최대 {limit:.1f} MB까지 가능합니다. 크기를 줄여 다시 보내 주세요.",
+    "“{name}” 파일이 너무 큽니다({size:.1f} MB). 최대 {limit:.1f} MB까지 가능합니다. 크기를 줄여 다시 보내 주십시오.",
 )
 NOT_HAD = Words(
     "“{name}” could not be fetched from Discord ({why}). Please send it again.",
-    "Discord에서 “{name}” 파일을 가져오지 못했습니다({why}). 다시 보내 주세요.",
+    "Discord에서 “{name}” 파일을 가져오지 못했습니다({why}). 다시 보내 주십시오.",
 )
 FOREIGN = Words(
     "“{name}” is not a file uploaded to Discord. Please upload the picture itself.",
-    "“{name}” 파일은 Discord에 올린 파일이 아닙니다. 사진을 직접 올려 주세요.",
+    "“{name}” 파일은 Discord에 올린 파일이 아닙니다. 사진을 직접 올려 주십시오.",
 )
 
 

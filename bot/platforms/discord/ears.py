@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from discord import app_commands
 from bot.platforms.discord import hearing
 from bot.platforms.discord.attachments import Fetcher, files_of
 from bot.platforms.discord.commands import AREA, AREAS, CHOICES
-from bot.platforms.discord.hearing import Admins, Context
+from bot.platforms.discord.hearing import Context
 from bot.platforms.discord.render import draw
 from bot.talk import Invocation, Message, Place, Press
 from engines.words import Refusal, Words
@@ -34,14 +34,13 @@ NOT_OURS = Words("This button is not mine, or too old.", "제가 만든 버튼�
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What the ears need of the house. `models` gives the names for a command's model option."""
+    """What the ears need of the platform."""
 
-    admins: Admins
+    admins: frozenset[str]  # ids of people and of roles
     fetcher: Fetcher
-    commands: frozenset[str]
-    models: Callable[[str], list[str]]
+    models: Callable[[], Sequence[Any]]
     logged_in: Callable[[discord.Client], Awaitable[None]]
-    seen: Callable[[Place, int], None]  # an upload limit that Discord told for a place
+    saw_limit: Callable[[Place, int], None]  # the upload limit that Discord told for a place
 
 
 class Ears(discord.Client):
@@ -122,7 +121,7 @@ class Ears(discord.Client):
 
     async def _hear(self, interaction: Context) -> Message:
         place = hearing.place_of(interaction.channel_id or 0, interaction.guild_id)
-        self._reach.seen(place, interaction.filesize_limit)
+        self._reach.saw_limit(place, interaction.filesize_limit)
         try:
             said = self._said(interaction)
         except Refusal as refusal:
@@ -131,10 +130,7 @@ class Ears(discord.Client):
             return Message("refused", refusal.words.of(language))
         if isinstance(said, Invocation):
             return await self._desk.hear(said)
-        answer = await self._desk.press(said)
-        if said.action == "delete" and answer.kind != "refused" and interaction.message is not None:
-            await self._take_away(interaction.message)
-        return answer
+        return await self._desk.press(said)
 
     def _said(self, interaction: Context) -> Invocation | Press:
         admins, fetcher = self._reach.admins, self._reach.fetcher
@@ -161,19 +157,11 @@ class Ears(discord.Client):
         except (discord.HTTPException, OSError, TimeoutError) as error:
             log.warning("could not answer interaction %s: %s", interaction.id, error)
 
-    async def _take_away(self, message: discord.Message) -> None:
-        try:
-            await message.delete()
-        except discord.NotFound:
-            pass
-        except (discord.HTTPException, OSError, TimeoutError) as error:
-            log.warning("could not delete message %s: %s", message.id, error)
-
     async def _suggest(self, interaction: Context) -> None:
         data: Any = interaction.data or {}
         focused = next((o for o in data.get("options", ()) if o.get("focused")), {"name": "", "value": ""})
         typed = str(focused["value"]).casefold()
-        known = AREAS if focused["name"].endswith(AREA) else self._reach.models(str(data.get("name", "")))
+        known = AREAS if focused["name"].endswith(AREA) else await self._models(str(data.get("name", "")))
         fitting = [name for name in known if typed in name.casefold() and len(name) <= 100]
         choices = [app_commands.Choice(name=name, value=name) for name in fitting[:CHOICES]]
         try:
@@ -181,12 +169,17 @@ class Ears(discord.Client):
         except (discord.HTTPException, OSError, TimeoutError) as error:
             log.debug("could not suggest: %s", error)
 
+    async def _models(self, command: str) -> list[str]:
+        """Names of the models that can do `command`, those at hand first."""
+        models = await asyncio.to_thread(self._reach.models)  # looks into folders
+        return [m.name for m in sorted(models, key=lambda m: not m.here) if command in m.kinds]
+
     # Messages that speak to us
 
     async def _message(self, message: discord.Message) -> None:
         if self.user is None:
             return
-        text = hearing.message_text(message, self.user.id, self._reach.commands)
+        text = hearing.message_text(message, self.user.id)
         if text is None:
             return
         guild = message.guild

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import discord
@@ -20,33 +19,23 @@ Context = discord.Interaction[Any]
 
 BOTH_MASKS = Words(
     "Give either a mask picture (`mask`) or words for it (`mask_area`), not both.",
-    "마스크 사진(`mask`)과 마스크 영역(`mask_area`) 중 하나만 입력해 주세요.",
+    "마스크 사진(`mask`)과 마스크 영역(`mask_area`) 중 하나만 입력해 주십시오.",
 )
 NO_PICTURE = Words(
     "There is no picture in this message. Choose a message that shows one.",
-    "이 메시지에는 사진이 없습니다. 사진이 있는 메시지를 골라 주세요.",
+    "이 메시지에는 사진이 없습니다. 사진이 있는 메시지를 골라 주십시오.",
 )
 NOT_ALLOWED = Words(
     "I may not do this in this channel: {names}. Please ask an administrator to allow it, or use another channel.",
-    "이 채널에서 필요한 권한이 없습니다: {names}. 관리자에게 권한을 요청하시거나 다른 채널에서 사용해 주세요.",
+    "이 채널에서 필요한 권한이 없습니다: {names}. 관리자에게 권한을 요청하시거나 다른 채널에서 사용해 주십시오.",
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Admins:
-    """Who may do everything: ids of people and of roles."""
-
-    people: Collection[str] = ()
-    roles: Collection[str] = ()
-
-    def include(self, user: discord.User | discord.Member) -> bool:
-        """Whether this is one of them."""
-        roles = user._roles if isinstance(user, discord.Member) else ()
-        return str(user.id) in self.people or any(str(role) in self.roles for role in roles)
-
-
-def person_of(user: discord.User | discord.Member, admins: Admins) -> Person:
-    return Person(f"discord:{user.id}", user.display_name, admin=admins.include(user))
+def person_of(user: discord.User | discord.Member, admins: Collection[str]) -> Person:
+    """`admins` are ids of people and of roles; Discord never gives an id twice."""
+    roles = user._roles if isinstance(user, discord.Member) else ()
+    admin = any(str(id) in admins for id in (user.id, *roles))
+    return Person(f"discord:{user.id}", user.display_name, admin=admin)
 
 
 def place_of(channel: int | str, guild: int | None) -> Place:
@@ -76,15 +65,14 @@ def missing_permissions(interaction: Context) -> Words | None:
     return NOT_ALLOWED(names=", ".join(f"`{name}`" for name in names)) if names else None
 
 
-def invocation_of(interaction: Context, admins: Admins, fetcher: Fetcher) -> Invocation:
+def invocation_of(interaction: Context, admins: Collection[str], fetcher: Fetcher) -> Invocation:
     """A slash command as it was filled in. Raises `Refusal`."""
     data: Any = interaction.data or {}
     options = _options(data, fetcher)
-    files = tuple(value for value in options.values() if isinstance(value, DiscordFile))
-    return _said(interaction, admins, str(data["name"]), options, files)
+    return _said(interaction, admins, str(data["name"]), options)
 
 
-def menu_choice(interaction: Context, admins: Admins, fetcher: Fetcher) -> Invocation | Press:
+def menu_choice(interaction: Context, admins: Collection[str], fetcher: Fetcher) -> Press | Invocation:
     """A message menu: on a job's message it is the job's button, on another one it is about its first picture."""
     data: Any = interaction.data or {}
     message = data["resolved"]["messages"][str(data["target_id"])]
@@ -95,10 +83,10 @@ def menu_choice(interaction: Context, admins: Admins, fetcher: Fetcher) -> Invoc
     pictures = [file for file in files_of(message, fetcher) if _looks_like_picture(file.name)]
     if not pictures:
         raise Refusal(NO_PICTURE)
-    return _said(interaction, admins, action, {"image": pictures[0]}, tuple(pictures[:1]))
+    return _said(interaction, admins, action, {"image": pictures[0]})
 
 
-def press_of(interaction: Context, admins: Admins) -> Press | None:
+def press_of(interaction: Context, admins: Collection[str]) -> Press | None:
     """A press of one of our buttons; None for a component that is none of ours."""
     data: Any = interaction.data or {}
     match = BUTTON.fullmatch(str(data.get("custom_id", "")))
@@ -107,7 +95,7 @@ def press_of(interaction: Context, admins: Admins) -> Press | None:
     return _pressed(interaction, admins, match["action"], int(match["job"]), int(match["index"]))
 
 
-def message_text(message: discord.Message, me: int, commands: Collection[str]) -> str | None:
+def message_text(message: discord.Message, me: int) -> str | None:
     """What a message says to us, as text of the grammar; None where it does not speak to us.
 
     In a server it must name us (a reply alone does not); in a direct message everything is for us.
@@ -120,17 +108,11 @@ def message_text(message: discord.Message, me: int, commands: Collection[str]) -
     text = message.content
     for name in names:
         text = text.replace(name, " ", 1)
-    text = text.strip()
-    first = text.split(maxsplit=1)[0].lower() if text else ""
-    return f"/{text}" if first in commands else text
+    return text.strip()
 
 
 def _said(
-    interaction: Context,
-    admins: Admins,
-    command: str,
-    options: Mapping[str, Any],
-    files: Sequence[DiscordFile],
+    interaction: Context, admins: Collection[str], command: str, options: Mapping[str, Any]
 ) -> Invocation:
     return Invocation(
         key=f"discord:{interaction.id}",
@@ -139,11 +121,11 @@ def _said(
         language=language_of(interaction.locale),
         command=command,
         options=options,
-        attachments=tuple(files),
+        attachments=tuple(value for value in options.values() if isinstance(value, DiscordFile)),
     )
 
 
-def _pressed(interaction: Context, admins: Admins, action: str, job: int, index: int) -> Press:
+def _pressed(interaction: Context, admins: Collection[str], action: str, job: int, index: int) -> Press:
     return Press(
         key=f"discord:{interaction.id}",
         person=person_of(interaction.user, admins),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import discord
@@ -15,12 +15,12 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 from yarl import URL
 
+from bot.menu import FORMS
 from bot.platforms.discord.attachments import Fetcher
-from bot.platforms.discord.commands import commands, fingerprint
 from bot.platforms.discord.ears import Ears, Reach
 from bot.platforms.discord.errors import translated
-from bot.platforms.discord.hearing import Admins
 from bot.platforms.discord.render import TEXT, Drawn, carries, draw
+from bot.platforms.discord.sync import Notes, sync
 from bot.talk import Gone, Limits, Message, Place, Unreachable
 from engines.forms import Form
 from engines.words import Refusal, Words
@@ -34,71 +34,48 @@ MIB = 1 << 20
 FILE = 10 * MIB  # what every server may upload
 REQUEST = 25 * MIB - (256 << 10)  # the whole request, less its JSON and multipart frame
 SAYING = 120.0  # seconds one call may take, discord.py's own repeats included
-SKEW = 300.0  # seconds our clock may be ahead of Discord's
 BACKOFF = (5.0, 15.0, 60.0, 300.0)  # 1,000 logins a day are allowed
 
 BAD_TOKEN = Words(
     "Discord does not accept the bot token. Copy it again from the developer portal (Bot → Reset Token) "
     "into DISCORD_TOKEN.",
     "Discord가 봇 토큰을 받아들이지 않습니다. 개발자 포털(Bot → Reset Token)에서 토큰을 다시 복사하여 "
-    "DISCORD_TOKEN에 넣어 주세요.",
+    "DISCORD_TOKEN에 넣어 주십시오.",
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DiscordSettings:
-    """The `[discord]` part of the configuration."""
-
-    token: str = field(repr=False)
-    guilds: tuple[str, ...] = ()  # commands go to these servers at once; none: to all, which can take an hour
-    admins: tuple[str, ...] = ()  # user ids
-    admin_roles: tuple[str, ...] = ()
-    api_base: str = ""  # another server that stands for Discord, as tests have
-    gateway: str = ""
-    proxy: str = ""
-
-
-Recall = Callable[[str], Awaitable[str | None]]
-Remember = Callable[[str, str], Awaitable[None]]
-
-
-async def _nothing(key: str) -> str | None:
-    return None
-
-
-async def _forget(key: str, value: str) -> None:
-    return None
-
-
-class DiscordPlatform:
+class Discord:
     """See `bot.talk.Platform`. Mutable: it holds the connection and the upload limits it was told."""
 
     name = "discord"
 
     def __init__(
         self,
-        settings: DiscordSettings,
-        forms: Sequence[type[Form]],
+        token: str,
         *,
-        models: Callable[[str], list[str]] = lambda command: [],
-        recall: Recall = _nothing,
-        remember: Remember = _forget,
+        api_base: str = "",
+        gateway: str = "",
+        guilds: Iterable[str | int] = (),
+        admins: Iterable[str | int] = (),
+        models: Callable[[], Sequence[Any]] = lambda: (),
+        forms: Sequence[type[Form]] = FORMS,
+        notes: Path | None = None,
+        proxy: str = "",
     ) -> None:
-        """`models` gives the names known for a command's model option; `recall` and `remember` keep the hash of
-        the commands Discord was given, so that an unchanged list is not sent again."""
-        self._settings = settings
-        self._forms = tuple(forms)
-        self._models = models
-        self._recall, self._remember = recall, remember
+        """`api_base`, `gateway`: another server that stands for Discord, as tests have. `guilds`: ids of the
+        servers that get the commands; none: all, which can take an hour. `admins`: ids of people and of roles.
+        `models`: the catalogue, to offer names while typing. `notes`: a file that remembers which commands
+        Discord was given, so that an unchanged list is not sent again."""
+        self._token, self._proxy = token, proxy or None
+        self._guilds, self._admins = tuple(map(str, guilds)), frozenset(map(str, admins))
+        self._models, self._forms, self._notes = models, tuple(forms), Notes(notes)
         self._client: discord.Client | None = None
         self._upload: dict[str, int] = {}
-        proxy = settings.proxy or None
-        own = URL(settings.api_base).authority if settings.api_base else ""
-        self._fetcher = Fetcher(own, proxy)
-        if settings.api_base:
-            Route.BASE = settings.api_base.rstrip("/")
-        if settings.gateway:
-            DiscordWebSocket.DEFAULT_GATEWAY = URL(settings.gateway)
+        self._fetcher = Fetcher(URL(api_base).authority if api_base else "", self._proxy)
+        if api_base:
+            Route.BASE = api_base.rstrip("/")
+        if gateway:
+            DiscordWebSocket.DEFAULT_GATEWAY = URL(gateway)
 
     def limits(self, place: Place) -> Limits:
         """By what Discord last told for this server, and by its boost tier."""
@@ -119,10 +96,14 @@ class DiscordPlatform:
 
     def client(self, desk: Desk) -> Ears:
         """A client that is not connected yet."""
-        known = frozenset(form.name for form in self._forms)
-        admins = Admins(self._settings.admins, self._settings.admin_roles)
-        reach = Reach(admins, self._fetcher, known, self._models, self._logged_in, self._saw_limit)
-        return Ears(desk, reach, self._settings.proxy or None)
+        reach = Reach(
+            admins=self._admins,
+            fetcher=self._fetcher,
+            models=self._models,
+            logged_in=self._logged_in,
+            saw_limit=self._saw_limit,
+        )
+        return Ears(desk, reach, self._proxy)
 
     async def serve(self, desk: Desk) -> None:
         """Connect and listen until cancelled. Raises `Refusal` for a token that will never do."""
@@ -147,7 +128,7 @@ class DiscordPlatform:
     async def _connected(self, ears: Ears) -> None:
         """One connection, until it breaks for good."""
         try:
-            await ears.start(self._settings.token)
+            await ears.start(self._token)
         except discord.LoginFailure as error:
             raise Refusal(BAD_TOKEN) from error
         except (discord.DiscordException, OSError, TimeoutError) as error:
@@ -158,34 +139,12 @@ class DiscordPlatform:
 
     async def _logged_in(self, client: discord.Client) -> None:
         self._client = client
-        await self._sync(client)
+        await sync(client, self._forms, self._guilds, self._notes)
 
     def _saw_limit(self, place: Place, limit: int) -> None:
         """Someone with Nitro is told more than the bot may send: the least that was told is the bot's."""
         key = place.guild or place.channel
         self._upload[key] = min(limit, self._upload.get(key, limit))
-
-    async def _sync(self, client: discord.Client) -> None:
-        """Give Discord our commands where it does not have them yet; a failure is for the log."""
-        listed = commands(self._forms)
-        app = client.application_id or 0
-        wanted: dict[str, list[dict[str, Any]]] = {guild: listed for guild in self._settings.guilds}
-        wanted["global"] = [] if self._settings.guilds else listed
-        for scope, given in wanted.items():
-            key, now = f"discord.commands.{app}.{scope}", fingerprint(given)
-            had = await self._recall(key)
-            if had == now or (had is None and not given):
-                continue
-            try:
-                if scope == "global":
-                    await client.http.bulk_upsert_global_commands(app, given)
-                else:
-                    await client.http.bulk_upsert_guild_commands(app, int(scope), given)
-            except (discord.DiscordException, OSError, TimeoutError) as error:
-                log.error("Discord did not take the commands for %s: %s", scope, error)
-                continue
-            await self._remember(key, now)
-            log.info("gave Discord %d commands (%s)", len(given), scope)
 
     # Saying
 
@@ -212,7 +171,7 @@ class DiscordPlatform:
         me = self._client.user if self._client else None
         if me is None:
             raise Unreachable("not logged in to Discord yet", retry_after=2.0)
-        after = datetime.fromtimestamp(since - SKEW, UTC)
+        after = datetime.fromtimestamp(max(since - 1, 0.0), UTC)  # its own second included
         with translated():
             async for message in channel.history(limit=None, after=after):
                 if message.author.id == me.id and carries(message, key):
