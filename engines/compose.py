@@ -63,7 +63,7 @@ def cut(
     white = grown(bits(mask, invert=invert), grow)
     if not white.any():
         raise Refusal(_GONE(grow=grow) if grow < 0 else _EMPTY)
-    box = around(bounds(white), photo.size, native)
+    box = around(bounds(white), photo.size, native, feather)
     size = model_size(box, native, multiple)
     levels = value_range(photo)
     crop = photo.crop(box)
@@ -122,21 +122,15 @@ def grown(white: Bits, by: int) -> Bits:
     """The mask `by` pixels wider on every side (round corners), or narrower where `by` is negative."""
     if by == 0 or not white.any():
         return white
-    if by < 0:
-        return _within(white, white.shape, lambda part: ndimage.distance_transform_edt(part) > -by, margin=1)
-    return _within(white, white.shape, lambda part: ndimage.distance_transform_edt(~part) <= by, margin=by)
-
-
-def _within(white: Bits, shape: tuple[int, ...], change: Any, *, margin: int) -> Bits:
-    """`change` applied to the white's box and `margin` around it only: a scratch in 4096² costs little.
-
-    The border of the photo is no edge of the mask: outside the photo the mask goes on as it is at the border.
-    """
+    margin = max(by, 1)
     left, top, right, bottom = bounds(white)
-    rows = slice(max(0, top - margin), min(shape[0], bottom + margin))
-    columns = slice(max(0, left - margin), min(shape[1], right + margin))
+    rows, columns = slice(max(0, top - margin), bottom + margin), slice(max(0, left - margin), right + margin)
+    part = white[rows, columns]  # only the white's surroundings: a scratch in 4096² costs little
     result = np.zeros_like(white)
-    result[rows, columns] = change(white[rows, columns])
+    if by > 0:
+        result[rows, columns] = ndimage.distance_transform_edt(~part) <= by
+    else:  # the photo's border is no edge of the mask, so a mask of everything has no edge at all
+        result[rows, columns] = part if part.all() else ndimage.distance_transform_edt(part) > -by
     return result
 
 
@@ -160,10 +154,14 @@ def pooled(white: Bits, size: tuple[int, int]) -> Bits:
 # -- geometry ---------------------------------------------------------------------------------------------
 
 
-def around(box: Box, photo: tuple[int, int], native: int) -> Box:
-    """The crop: a square of 2.5 times the box, at least the model's size, as far as the photo goes."""
+def around(box: Box, photo: tuple[int, int], native: int, feather: int = 0) -> Box:
+    """The crop: a square of 2.5 times the box, at least the model's size, as far as the photo goes.
+
+    The soft edge is always in it.
+    """
     left, top, right, bottom = box
-    side = max(math.ceil(AROUND * max(right - left, bottom - top)), native)
+    longer = max(right - left, bottom - top)
+    side = max(math.ceil(AROUND * longer), longer + 2 * feather + 2, native)
     x0, x1 = _span(left, right, side, photo[0])
     y0, y1 = _span(top, bottom, side, photo[1])
     return x0, y0, x1, y1

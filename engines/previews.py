@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler
 from PIL import Image
 
+from engines import samplers
 from engines.models import Parts
 
 SIDE = 256  # a preview's longer side at most, pixels
@@ -56,8 +56,7 @@ class Previews:
 
 def guess(glimpse: Glimpse, prediction: str, config: Mapping[str, Any]) -> torch.Tensor:
     """The clean latents that the model has in mind (DDIM's x₀, eq. 12 of arXiv 2010.02502; v of 2202.00512)."""
-    known = {key: value for key, value in config.items() if not key.startswith("_")}
-    kept = float(DDIMScheduler.from_config(known).alphas_cumprod[round(glimpse.timestep)])
+    kept = samplers.kept(config, glimpse.timestep)
     kept = max(kept, 1e-4)  # with zero terminal SNR the first ε says nothing about x₀
     if prediction == "v_prediction":
         return math.sqrt(kept) * glimpse.seen - math.sqrt(1 - kept) * glimpse.said

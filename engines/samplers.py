@@ -96,6 +96,11 @@ def _made(name: str, config: str) -> Any:
     return cls.from_config({key: value for key, value in json.loads(config).items() if key in known})
 
 
+def kept(model_config: Mapping[str, Any], timestep: float) -> float:
+    """ᾱ at a training timestep: how much of the picture is left under the noise, 0..1."""
+    return float(_made("DDIM", json.dumps(dict(model_config), sort_keys=True)).alphas_cumprod[round(timestep)])
+
+
 def enter(scheduler: Any, steps: int, strength: float) -> Any:
     """Where the schedule is entered: the timesteps left for `strength` (1 = all of them), at least one step's.
 
