@@ -100,7 +100,7 @@ class Scheduler:
             mate = min(waiting, key=lambda run: self._place(own, run))
             if own.counters[mate.work.person] <= floor + lead:
                 self._charge(own, mate)
-            elif self._someone_stands(own, chosen):
+            elif self._someone_stands(own, chosen, mate):
                 break
             chosen.append(mate)
             waiting.remove(mate)
@@ -117,9 +117,11 @@ class Scheduler:
     def _charge(self, own: _Class, run: Run) -> None:
         own.counters[run.work.person] += cost(run) / run.work.weight
 
-    def _someone_stands(self, own: _Class, chosen: list[Run]) -> bool:
-        """Whether a person with runs has none in this step."""
-        return {run.work.person for run in own.runs} != {run.work.person for run in chosen}
+    def _someone_stands(self, own: _Class, chosen: list[Run], mate: Run) -> bool:
+        """Whether somebody who is less far ahead than `mate`'s person has no run in this step."""
+        seated = {run.work.person for run in chosen}
+        ahead = own.counters[mate.work.person]
+        return any(own.counters[run.work.person] < ahead for run in own.runs if run.work.person not in seated)
 
     def _forget(self, own: _Class) -> None:
         """Counters of people who left and are not ahead: joining anew gives them the same."""
