@@ -1,0 +1,84 @@
+"""Compose the studio: store, pictures, pool, desk, dispatcher, outbox and platforms, in one TaskGroup, and a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from bot.config import Config
+from bot.desk import Desk
+from bot.dispatcher import Dispatcher
+from bot.outbox import Outbox
+from bot.pictures import PictureReader
+from bot.talk import Platform
+from engines import catalogue
+from engines.catalogue import Model
+from engines.pool import Pool
+from engines.studio import open_pool
+from storage.store import Store
+
+log = logging.getLogger(__name__)
+
+GRACE = 7.0  # seconds for the step in hand and its checkpoint; the promise is to be gone within 10
+
+
+@dataclass(frozen=True, slots=True)
+class Studio:
+    """The running parts, for whoever composed them."""
+
+    store: Store
+    desk: Desk
+    pool: Pool
+
+
+def known(config: Config) -> list[Model]:
+    """Every model that can be asked for under this configuration."""
+    settings = config.engine_settings()
+    return catalogue.known(settings.models, settings.model_paths)
+
+
+@asynccontextmanager
+async def studio(
+    config: Config, platforms: Sequence[Platform], pool: Pool | None = None
+) -> AsyncIterator[Studio]:
+    """Everything running inside the `async with`; on leaving, the step in hand ends and nothing is lost.
+
+    `pool` stands in for the configured one (the kill tests bring their own engine). Raises `storage.Locked`
+    when another process has the data folder.
+    """
+    pool = pool or open_pool(config.engine_settings())
+    async with await Store.open(config.data) as store, PictureReader(config.picture_limits()) as reader:
+        outbox = Outbox(store, {p.name: p for p in platforms}, shrink=reader.shrink)
+        dispatcher = Dispatcher(store, pool, outbox)
+        desk = Desk(store, reader, dispatcher, outbox, config.desk_settings(), models=lambda: known(config))
+        await pool.start()
+        async with asyncio.TaskGroup() as tasks:
+            work = [dispatcher.run(), outbox.run(), *(p.serve(desk) for p in platforms)]
+            running = [tasks.create_task(part) for part in work]
+            try:
+                yield Studio(store, desk, pool)
+            finally:
+                await pool.stop(
+                    GRACE
+                )  # first, so that what runs is put back in the queue as stopped, not crashed
+                for task in running:
+                    task.cancel()
+
+
+async def serve(config: Config, platforms: Sequence[Platform], pool: Pool | None = None) -> None:
+    """Run until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with studio(config, platforms, pool):
+        log.info("open on %s", ", ".join(p.name for p in platforms))
+        await stop.wait()
+        log.info("closing")
+    with suppress(ValueError, RuntimeError):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

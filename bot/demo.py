@@ -1,0 +1,53 @@
+"""`make demo`: the whole path on real input, in the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+from rich.console import Console as Terminal
+
+from bot.config import Config
+from bot.terminal import execute
+from engines import embedded
+from engines.words import Language, Words
+
+SEED = 11  # of the photo; any other gives another nut
+
+
+async def show(config: Config, lang: Language, out: Path) -> bool:
+    """Make a photo and a mask, put a scratch where the mask is, and say where the files are."""
+    terminal = Terminal()
+    photo, mask = await asyncio.to_thread(_photo_and_mask, out)
+    terminal.print(_PHOTO(photo=photo, mask=mask).of(lang), highlight=False)
+    commands = [
+        f'/inpaint image:@"{photo}" mask:@"{mask}" prompt:"a photo of a metal nut with a scratch" seed:7 steps:25',
+        '/txt2img "a photo of a tile with a crack" seed:3 steps:25',
+    ]
+    for command in commands:
+        terminal.print(f"› {command}", style="cyan", highlight=False, markup=False)
+    done = await execute(config.at(out / "data"), commands, "demo", lang, out, as_json=False)
+    terminal.print((_DONE if done else _FAILED)(folder=out).of(lang), highlight=False)
+    return done
+
+
+def _photo_and_mask(out: Path) -> tuple[Path, Path]:
+    """A photo of a faultless metal nut, four times the models' size, and a mask: where the scratch shall be."""
+    out.mkdir(parents=True, exist_ok=True)
+    image, _ = embedded.sample(SEED, "metal nut", None)
+    photo = image.resize((512, 512), Image.Resampling.LANCZOS)
+    mask = Image.new("L", photo.size, 0)
+    ImageDraw.Draw(mask).line([(140, 330), (250, 420)], fill=255, width=44)
+    paths = out / "photo.png", out / "mask.png"
+    photo.save(paths[0])
+    mask.save(paths[1])
+    return paths
+
+
+_PHOTO = Words("A photo: {photo}\nWhere the defect shall be: {mask}", "사진: {photo}\n결함을 넣을 곳: {mask}")
+_DONE = Words("Done. The pictures are in {folder}.", "끝났습니다. 그림은 {folder}에 있습니다.")
+_FAILED = Words(
+    "The demo did not finish; the sentence above says why.",
+    "데모를 마치지 못했습니다. 이유는 위의 문장을 보세요.",
+)

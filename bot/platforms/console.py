@@ -1,0 +1,233 @@
+"""The terminal as a chat: same desk, same queue, same grammar. Also what `exec` and `demo` speak through."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console as Terminal
+from rich.markdown import Markdown
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from bot import grammar
+from bot.talk import Invocation, Limits, Message, Person, Place, Press
+from engines.words import Language, Refusal, Words
+
+if TYPE_CHECKING:
+    from bot.desk import Desk
+
+LIMITS = Limits(
+    file_bytes=2**40, files=10_000, message_bytes=2**40, edit_every=0.15, text=100_000, edit_age=float("inf")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file of this machine as an attachment. The person at the console may read what the process may."""
+
+    name: str  # the path, as typed after the `@`
+
+    @property
+    def path(self) -> Path:
+        return Path(self.name).expanduser()
+
+    @property
+    def size(self) -> int:
+        with suppress(OSError):
+            return self.path.stat().st_size
+        return 0
+
+    async def read(self, limit: int) -> bytes:
+        def bounded() -> bytes:
+            with self.path.open("rb") as file:
+                return file.read(limit + 1)
+
+        try:
+            data = await asyncio.to_thread(bounded)
+        except OSError as error:
+            raise Refusal(_NO_FILE(name=self.name, why=error.strerror or type(error).__name__)) from None
+        if len(data) > limit:
+            raise Refusal(_TOO_BIG(name=self.name, size=self.size / 1e6, limit=limit / 1e6))
+        return data
+
+
+class Show:
+    """How messages reach the terminal: words, a bar per running job, and the names of files."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
+        self.bars = Progress(
+            TextColumn("[bold]#{task.fields[job]}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeRemainingColumn(),
+            console=terminal,
+            transient=True,
+        )
+        self.tasks: dict[int, TaskID] = {}
+
+    def say(self, message: Message, files: list[Path]) -> None:
+        if message.kind == "progress" and message.bar:
+            self._bar(message)
+            return
+        if message.kind in ("finished", "failed"):
+            self._drop(message.job)
+        if message.text:
+            self.terminal.print(Markdown(message.text))
+        for path in files:
+            self.terminal.print(f"  → {path}", style="green", highlight=False, soft_wrap=True)
+
+    def _bar(self, message: Message) -> None:
+        if message.bar is None:
+            return
+        if message.job not in self.tasks:
+            self.bars.start()
+            self.tasks[message.job] = self.bars.add_task("", total=message.bar.total, job=message.job)
+        self.bars.update(self.tasks[message.job], completed=message.bar.step)
+
+    def _drop(self, job: int) -> None:
+        if (task := self.tasks.pop(job, None)) is not None:
+            self.bars.remove_task(task)
+        if not self.tasks:
+            self.bars.stop()
+
+
+class ShowJson:
+    """One JSON object per line on stdout, for programs."""
+
+    def say(self, message: Message, files: list[Path]) -> None:
+        line: dict[str, Any] = {"event": message.kind, "job": message.job or None, "command": message.command}
+        line |= {"text": message.text}
+        if message.bar:
+            line |= {"step": message.bar.step, "total": message.bar.total}
+        line |= dict(message.facts)
+        if message.kind == "finished":
+            line["files"] = [str(path) for path in files]
+            line.setdefault("seconds", 0.0)
+        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+
+@dataclass(slots=True)
+class Console:
+    """Implements `bot.talk.Platform`. Result files are copied to `out`."""
+
+    person: Person
+    language: Language
+    out: Path
+    show: Show | ShowJson
+    name: str = "console"
+    desk: Desk | None = None
+    _count: int = 0
+    _ends: dict[int, asyncio.Future[Message]] = field(default_factory=dict)
+    _ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def place(self) -> Place:
+        return Place(platform=self.name, channel=self.person.id, private=True)
+
+    # what the outbox asks of a platform
+    def limits(self, place: Place) -> Limits:
+        return LIMITS
+
+    async def serve(self, desk: Desk) -> None:
+        self.desk = desk
+        self._ready.set()
+        await asyncio.get_running_loop().create_future()  # until cancelled
+
+    async def post(self, place: Place, message: Message, key: str) -> str:
+        await self._deliver(message)
+        return key
+
+    async def edit(self, place: Place, message_id: str, message: Message) -> None:
+        await self._deliver(message)
+
+    async def find(self, place: Place, key: str, since: float) -> str | None:
+        return None  # what a dead terminal showed is not there any more: say it again
+
+    async def delete(self, place: Place, message_id: str) -> None:
+        return None
+
+    async def _deliver(self, message: Message) -> None:
+        if message.kind == "accepted":
+            return  # `hear` has said so already
+        files = [
+            await asyncio.to_thread(self._keep, f.path, f"{message.job}-{f.name}") for f in message.files
+        ]
+        self.show.say(message, files)
+        if message.kind in ("finished", "failed"):
+            self._end(message.job).set_result(message) if not self._end(message.job).done() else None
+
+    def _keep(self, source: Path, name: str) -> Path:
+        """Copy a result beside its final name first, so that no half file is ever seen there."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        target = self.out / Path(name).name
+        part = target.with_name(target.name + ".part")
+        shutil.copyfile(source, part)
+        part.replace(target)
+        return target
+
+    def _end(self, job: int) -> asyncio.Future[Message]:
+        if job not in self._ends:
+            self._ends[job] = asyncio.get_running_loop().create_future()
+        return self._ends[job]
+
+    # what the person at the keyboard does
+    async def say(self, text: str) -> Message:
+        """Say one command and wait for its last answer: finished, failed, refused or said."""
+        await self._ready.wait()
+        if self.desk is None:
+            raise RuntimeError("the console is not connected to a desk")
+        self._count += 1
+        heard = Invocation(
+            key=f"console:{self.person.id}:{time.time_ns()}:{self._count}",
+            person=self.person,
+            place=self.place,
+            language=self.language,
+            text=text,
+            attachments=tuple(LocalFile(said) for said in grammar.references(text)),
+        )
+        answer = await self.desk.hear(heard)
+        self.show.say(answer, [])
+        if answer.kind != "accepted":
+            return answer
+        return await self._until_end(answer.job)
+
+    async def _until_end(self, job: int) -> Message:
+        """The job's last message. Ctrl-C (this task cancelled once) presses its Cancel button instead."""
+        try:
+            return await asyncio.shield(self._end(job))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self.desk is None or task is None or not isinstance(self.show, Show):
+                raise
+            task.uncancel()
+            key = f"console:cancel:{time.time_ns()}"
+            await self.desk.press(Press(key, self.person, self.place, self.language, "cancel", job))
+            return await self._end(job)
+
+    async def chat(self, ask: Callable[[], str | None]) -> None:
+        """Read commands until the end of input or `/quit`."""
+        while (line := await asyncio.to_thread(ask)) is not None:
+            if line.strip() in ("/quit", "/exit", "/bye"):
+                return
+            if line.strip():
+                await self.say(line)
+
+
+_NO_FILE = Words(
+    "The file `{name}` cannot be read: {why}. Check the path after the @.",
+    "`{name}` 파일을 읽을 수 없습니다: {why}. @ 뒤의 경로를 확인해 주세요.",
+)
+_TOO_BIG = Words(
+    "The file `{name}` has {size:.1f} MB; at most {limit:.0f} MB are allowed.",
+    "`{name}` 파일은 {size:.1f} MB입니다. 최대 {limit:.0f} MB까지 보낼 수 있습니다.",
+)

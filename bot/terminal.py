@@ -1,0 +1,91 @@
+"""What the command line does with the console platform: chat, exec, and the models."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console as Terminal
+from rich.table import Table
+
+from bot.app import known, studio
+from bot.config import Config
+from bot.platforms.console import Console, Show, ShowJson
+from bot.talk import Person
+from engines import catalogue, hub
+from engines.words import Language, Refusal, Words
+
+
+def _console(config: Config, name: str, lang: Language, out: Path | None, show: Show | ShowJson) -> Console:
+    person = Person(id=f"console:{name}", name=name, admin=True)  # who has the terminal has the machine
+    return Console(person, lang, out or config.data / "exports", show)
+
+
+async def execute(
+    config: Config, commands: Sequence[str], name: str, lang: Language, out: Path | None, as_json: bool
+) -> bool:
+    """Say each command and wait for its answer. True if every one finished (talk-only ones: was answered)."""
+    console = _console(config, name, lang, out, ShowJson() if as_json else Show(Terminal()))
+    async with studio(config, [console]):
+        kinds = [(await console.say(command)).kind for command in commands]
+    return all(kind in ("finished", "said") for kind in kinds)
+
+
+async def chat(config: Config, name: str, lang: Language, out: Path | None) -> None:
+    """Read commands from the terminal (or a pipe) until its end."""
+    terminal = Terminal()
+    console = _console(config, name, lang, out, Show(terminal))
+    terminal.print(_HELLO.of(lang), highlight=False)
+
+    def ask() -> str | None:
+        try:
+            return terminal.input("[bold cyan]›[/] ") if sys.stdin.isatty() else input()
+        except EOFError:
+            return None
+
+    async with studio(config, [console]):
+        await console.chat(ask)
+
+
+def model_table(config: Config, lang: Language) -> Table:
+    """Every model known here: what for, licence, whether its files are here."""
+    table = Table(title=_MODELS.of(lang))
+    for column in _COLUMNS:
+        table.add_column(column.of(lang))
+    for model in known(config):
+        here = _HERE if model.here else _NOT_HERE
+        table.add_row(model.name, " ".join(sorted(model.kinds)), model.licence, here.of(lang))
+    return table
+
+
+def fetch(config: Config, name: str, lang: Language) -> bool:
+    """Bring a model's files here; says why when it cannot."""
+    terminal = Terminal()
+    folder = config.engine_settings().models
+    try:
+        model = catalogue.find(name, None, folder)
+        terminal.print(f"{model.name}: {model.licence}", highlight=False)
+        where = model.path or hub.fetch(
+            model, folder, lambda place: terminal.print(f"… {place}", highlight=False)
+        )
+    except Refusal as refusal:
+        terminal.print(refusal.words.of(lang), style="red", highlight=False, markup=False)
+        return False
+    terminal.print(str(where), highlight=False)
+    return True
+
+
+_HELLO = Words(
+    "Defect Studio. Type /help for the commands, @path for a file, /quit to leave.",
+    "Defect Studio입니다. /help 로 명령을 보고, 파일은 @경로 로 쓰고, /quit 로 나갑니다.",
+)
+_MODELS = Words("Models", "모델")
+_COLUMNS = (
+    Words("name", "이름"),
+    Words("for", "용도"),
+    Words("licence", "라이선스"),
+    Words("files", "파일"),
+)
+_HERE = Words("here", "있음")
+_NOT_HERE = Words("fetched when first used", "처음 쓸 때 받음")
