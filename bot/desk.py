@@ -50,7 +50,10 @@ class Desk:
         self.presses = Presses(self.tools, self.orders)
 
     async def hear(self, said: Invocation) -> Message:
-        """The first answer: accepted (it is on disk now), refused with the reason, or what was asked for."""
+        """The first answer: accepted (it is on disk now), refused with the reason, or what was asked for.
+
+        Beside the menu, the commands `use` and `recipe` do with an attachment what the buttons do with a result.
+        """
 
         async def answer(language: Language) -> Message:
             return await self._hear(
@@ -68,26 +71,6 @@ class Desk:
 
         return await self._safely(press.person, press.language, answer, f"{press.action} #{press.job}")
 
-    async def use_picture(self, person: Person, attachment: Attachment, language: str = "") -> Message:
-        """An uploaded picture becomes the person's next input."""
-
-        async def answer(language: Language) -> Message:
-            data = await attachment.read(self.settings.upload_bytes)
-            picture = await self.tools.reader.read(data, attachment.name)
-            blob = await self.tools.store.blobs.put(picture.png)
-            await self.tools.store.people.set_last_input(person.id, blob)
-            return Message("said", " ".join(words.of(language) for words in (_CHOSEN, *picture.notes)))
-
-        return await self._safely(person, language, answer, "use as input")
-
-    async def recipe_of(self, person: Person, attachment: Attachment, language: str = "") -> Message:
-        """How an uploaded picture was made, if it says so."""
-
-        async def answer(language: Language) -> Message:
-            return recipe_message(await attachment.read(self.settings.upload_bytes), language)
-
-        return await self._safely(person, language, answer, "show recipe")
-
     async def language_of(self, person: Person, hint: str) -> Language:
         """The person's own choice, else what their chat program says, else the studio's."""
         spoken: dict[str, Language] = {language: language for language in LANGUAGES}
@@ -100,6 +83,8 @@ class Desk:
     async def _hear(self, said: Invocation) -> Message:
         if before := await self.orders.known(said.key):
             return before
+        if said.command in ("use", "recipe"):
+            return await self._aside(said)
         heard = gather(said)
         form, notes = await self.intake.filled(heard, said.person)
         if isinstance(form, Command):
@@ -107,10 +92,30 @@ class Desk:
         if not isinstance(form, Request):
             raise TypeError(f"nobody answers {form.name}")
         await self.orders.check(said.person)
-        await self.orders.settled(form)  # an unknown model is refused before anything is downloaded
-        request, seen = await self.intake.stored(form, heard)
-        order = Order(said.key, said.person, said.place, said.language, request, (*notes, *seen))
+        # an unknown model is refused before anything is downloaded
+        settled, told = await self.orders.settled(form)
+        request, seen = await self.intake.stored(settled, heard)
+        order = Order(said.key, said.person, said.place, said.language, request, (*notes, *told, *seen))
         return await self.orders.place(order)
+
+    async def _aside(self, said: Invocation) -> Message:
+        """What a message menu does with a picture that no job of ours made."""
+        named = [option for option in said.options.values() if hasattr(option, "read")]
+        pictures = [*said.attachments, *named]
+        if not pictures:
+            raise Refusal(_NO_PICTURE)
+        act = self._use if said.command == "use" else self._recipe
+        return await act(said.person, pictures[0], said.language)
+
+    async def _use(self, person: Person, attachment: Attachment, language: Language) -> Message:
+        data = await attachment.read(self.settings.upload_bytes)
+        picture = await self.tools.reader.read(data, attachment.name)
+        blob = await self.tools.store.blobs.put(picture.png)
+        await self.tools.store.people.set_last_input(person.id, blob)
+        return Message("said", " ".join(words.of(language) for words in (_CHOSEN, *picture.notes)))
+
+    async def _recipe(self, person: Person, attachment: Attachment, language: Language) -> Message:
+        return recipe_message(await attachment.read(self.settings.upload_bytes), language)
 
     async def _safely(
         self, person: Person, hint: str, answer: Callable[[Language], Awaitable[Message]], what: str
@@ -137,6 +142,7 @@ _CHOSEN = Words(
     "This picture is your next input: say for instance `/img2img` without a photo.",
     "이 그림을 다음 입력으로 쓰겠습니다. 예를 들어 사진 없이 `/img2img` 를 입력해 주십시오.",
 )
+_NO_PICTURE = Words("There is no picture in this message.", "이 메시지에는 그림이 없습니다.")
 _FULL = Words(
     "The studio's disk is full, so nothing can be accepted now. Please tell an administrator.",
     "작업실의 디스크가 가득 차서 지금은 요청을 받을 수 없습니다. 관리자에게 알려 주십시오.",

@@ -160,6 +160,8 @@ class Intake:
             if not spec and given is None:
                 raise Incomplete(refusal.words, request.name) from None
             raise
+        if mask.share == 1 and getattr(request, "invert", False):
+            raise Refusal(_NOTHING_LEFT)
         notes += mask.notes
         return await self.tools.store.blobs.put(mask.png)
 
@@ -169,6 +171,10 @@ class Intake:
         return blob if blob and self.tools.store.blobs.path(blob).exists() else None
 
 
+_NOTHING_LEFT = Words(
+    "The mask is white everywhere, so with `invert:yes` nothing would change. Leave `invert` out.",
+    "마스크가 전부 흰색이라서 `invert:yes` 를 쓰면 바뀌는 곳이 없습니다. `invert` 를 빼 주십시오.",
+)
 _NOT_ATTACHED = Words("There is no attachment called “{name}”.", "“{name}”(이)라는 첨부 파일이 없습니다.")
 _THESE = Words("Attached: {names}.", "첨부된 파일: {names}.")
 _NONE = Words("Nothing is attached.", "첨부된 파일이 없습니다.")

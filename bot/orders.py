@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bot import replies
 from bot.admission import admit
 from bot.commands.command import Tools
+from bot.locale.numbers import size
 from bot.talk import Message, Person, Place
 from engines import catalogue
 from engines.requests import SEEDS, Request
 from engines.words import Language, Refusal, Words
 from storage import Missing
 from storage.jobs import Job
+
+R = TypeVar("R", bound=Request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,31 +51,35 @@ class Orders:
         mine = await jobs.of(person.id, states=("queued", "running"), limit=settings.queue_per_person)
         admit(person, settings, mine=len(mine), all=await jobs.queued())
 
-    async def settled(self, request: Request) -> Request:
-        """The request with its model's full name and a seed. Raises `Refusal` for a model it cannot have."""
-        changed = {}
-        if "model" in request.params():
-            settings, said = self.tools.settings, getattr(request, "model", "")
-            wanted = said or settings.models.get(request.name, "")
-            model = await asyncio.to_thread(
-                catalogue.find, wanted, request.name, settings.models_folder, settings.model_paths
-            )
-            changed["model"] = model.name
-        return dataclasses.replace(request, **changed).settled(self.tools.rng(SEEDS))
+    async def settled(self, request: R) -> tuple[R, tuple[Words, ...]]:
+        """The request with its model's full name and a seed, and sentences about them.
+
+        Raises `Refusal` for a model it cannot have.
+        """
+        request = request.settled(self.tools.rng(SEEDS))
+        if "model" not in request.params():
+            return request, ()
+        settings, said = self.tools.settings, getattr(request, "model", "")
+        wanted = said or settings.models.get(request.name, "")
+        model = await asyncio.to_thread(
+            catalogue.find, wanted, request.name, settings.models_folder, settings.model_paths
+        )
+        notes = () if model.here else (_FETCHED(name=model.name, size=size(model.size)),)
+        return dataclasses.replace(request, **{"model": model.name}), notes
 
     async def place(self, order: Order) -> Message:
-        """Promise it. The same key again gives the same job. Raises `Refusal`."""
+        """Promise a settled request. The same key again gives the same job. Raises `Refusal`."""
         if before := await self.known(order.key):
             return before
-        request = await self.settled(order.request)
         async with self._turn:
             await self.check(order.person)
-            job = await self._add(order, request)
+            job = await self._add(order)
         self.tools.dispatcher.wake()
         self.tools.outbox.wake()
         return await self._accepted(job)
 
-    async def _add(self, order: Order, request: Request) -> Job:
+    async def _add(self, order: Order) -> Job:
+        request = order.request
         try:
             job, _ = await self.tools.store.jobs.add(
                 key=order.key,
@@ -95,6 +103,10 @@ class Orders:
         return replies.accepted(job, await self.tools.store.jobs.ahead(job.id))
 
 
+_FETCHED = Words(
+    "`{name}` is downloaded first ({size}), so this may take a while.",
+    "`{name}` 모델을 먼저 내려받으므로({size}) 시간이 걸릴 수 있습니다.",
+)
 _INPUT_GONE = Words(
     "The photo this needs is no longer stored. Please send it again.",
     "이 작업에 필요한 사진이 더 이상 저장되어 있지 않습니다. 다시 보내 주십시오.",

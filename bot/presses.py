@@ -74,8 +74,11 @@ class Presses:
     async def _again(self, press: Press, request: Request, **changed: Any) -> Message:
         known = request.params()
         changed = {name: value for name, value in changed.items() if name in known}
-        request = dataclasses.replace(request, **changed)
-        return await self.orders.place(Order(press.key, press.person, press.place, press.language, request))
+        await self.orders.check(press.person)
+        request, notes = await self.orders.settled(dataclasses.replace(request, **changed))
+        return await self.orders.place(
+            Order(press.key, press.person, press.place, press.language, request, notes)
+        )
 
     async def _use(self, press: Press, job: Job) -> Message:
         made = await self._result(press, job)
@@ -117,6 +120,8 @@ class Presses:
         return dataclasses.replace(_say(press, _MASK_SHOWN(id=job.id)), job=job.id, files=(file,))
 
     async def _result(self, press: Press, job: Job) -> Result:
+        if job.state != "done":
+            raise Refusal(_NOTHING_MADE(id=job.id))
         results = await self.tools.store.results.of(job.id)
         if (
             0 <= press.index < len(results)
@@ -147,6 +152,7 @@ _UNKNOWN_BUTTON = Words(
 )
 _NO_JOB = Words("There is no job #{id} here.", "여기에는 #{id} 작업이 없습니다.")
 _NO_MASK = Words("#{id} has no mask.", "#{id} 작업에는 마스크가 없습니다.")
+_NOTHING_MADE = Words("#{id} has made no picture.", "#{id} 작업에서 만들어진 그림이 없습니다.")
 _GONE = Words(
     "The picture of #{id} is no longer stored. “Re-roll” makes it again.",
     "#{id} 작업의 그림이 더 이상 저장되어 있지 않습니다. “다시 만들기”로 새로 만들 수 있습니다.",

@@ -75,14 +75,29 @@ def answer(job: Job, shown: Sequence[Shown], *, limits: Limits) -> Message:
         return _done(job, shown, limits)
     if job.state == "failed":
         return _failed(job, limits)
-    text = _WORDS[job.state](id=job.id, command=job.command).of(job.language)
-    return Message("failed", text, job=job.id, command=job.command, private=False, facts={"state": job.state})
+    return _ended(job, _WORDS[job.state])
+
+
+def _ended(job: Job, words: Words) -> Message:
+    """Over without a result; nobody needs to be called for that."""
+    text = words(id=job.id, command=job.command).of(job.language)
+    buttons = (_button(job, "reroll"), _button(job, "recipe"))
+    return Message(
+        "failed",
+        text,
+        job=job.id,
+        command=job.command,
+        buttons=buttons,
+        private=False,
+        facts={"state": job.state},
+    )
 
 
 def _done(job: Job, shown: Sequence[Shown], limits: Limits) -> Message:
+    if not shown:
+        return _ended(job, _DELETED)
     made = _made_with(job)
-    if shown:
-        made["model"] = shown[0].result.recipe.get("model") or made.get("model", "")
+    made["model"] = shown[0].result.recipe.get("model") or made.get("model", "")
     parts = [_DONE(id=job.id, time=duration(job.seconds or 0.0))]
     parts += [_SEED(seed=made["seed"])] if "seed" in made else []
     parts += [_SAME(text=harmless(str(made["model"])))] if made.get("model") else []
@@ -215,6 +230,7 @@ _WORDS = {
     "failed": Words("#{id} {command} · failed", "#{id} {command} · 실패"),
     "cancelled": Words("#{id} {command} · cancelled", "#{id} {command} · 취소됨"),
 }
+_DELETED = Words("#{id} {command} · deleted", "#{id} {command} · 삭제됨")
 _DONE = Words("#{id} done in {time}", "#{id} 완료 ({time})")
 _SEED = Words("seed {seed}", "시드 {seed}")
 _SAME = Words("{text}", "{text}")

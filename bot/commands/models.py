@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from bot.commands.command import Command, Tools, say
+from bot.locale.numbers import size
 from bot.talk import Invocation, Message
+from engines.catalogue import DEFAULTS, Model
 from engines.words import LANGUAGES, Words
-
-if TYPE_CHECKING:
-    from engines.catalogue import Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,28 +22,36 @@ class Models(Command):
     )
 
     async def answer(self, tools: Tools, said: Invocation) -> Message:
-        defaults = tools.settings.models
-        lines = [
-            _line(model, [c for c, name in defaults.items() if name == model.name])
-            for model in tools.models()
-        ]
-        if not lines:
+        chosen = {**DEFAULTS, **{k: v for k, v in tools.settings.models.items() if v}}
+        models = await asyncio.to_thread(tools.models)  # looks at the disk
+        if not models:
             return say(said, _NONE)
-        return say(said, Words(*("\n".join(line.of(lang) for line in lines) for lang in LANGUAGES)))
+        lines = [_line(model, [c for c, name in chosen.items() if name == model.name]) for model in models]
+        text = Words(*("\n".join(line.of(lang) for line in lines) for lang in LANGUAGES))
+        notes = dict.fromkeys(_note(model) for model in models if model.licence_note)
+        return say(
+            said, Words(*("\n".join([text.of(lang), *(n.of(lang) for n in notes)]) for lang in LANGUAGES))
+        )
 
 
 def _line(model: Model, default_for: list[str]) -> Words:
-    default = _DEFAULT(commands=", ".join(f"/{c}" for c in default_for)) if default_for else ""
-    note = model.licence_note if model.licence_note else ""
     return _LINE(
         name=model.name,
-        kinds=", ".join(sorted(model.kinds)),
-        licence=model.licence,
-        default=default,
-        note=note,
+        kinds=", ".join(model.kinds),
+        licence=_LICENCE(licence=model.licence) if model.licence else "",
+        default=_DEFAULT(commands=", ".join(f"/{c}" for c in default_for)) if default_for else "",
+        away="" if model.here else _AWAY(size=size(model.size)),
     )
 
 
-_LINE = Words("`{name}` {kinds} · {licence}{default} {note}", "`{name}` {kinds} · {licence}{default} {note}")
+def _note(model: Model) -> Words:
+    """One line for each licence, not one for each model."""
+    return _NOTE(licence=model.licence, note=model.licence_note or "")
+
+
+_LINE = Words("`{name}` {kinds}{licence}{default}{away}", "`{name}` {kinds}{licence}{default}{away}")
+_LICENCE = Words(" · {licence}", " · {licence}")
 _DEFAULT = Words(" · default for {commands}", " · {commands} 기본 모델")
+_AWAY = Words(" · downloaded when first used ({size})", " · 처음 쓸 때 내려받습니다 ({size})")
+_NOTE = Words("{licence}: {note}", "{licence}: {note}")
 _NONE = Words("There is no model yet.", "아직 쓸 수 있는 모델이 없습니다.")
