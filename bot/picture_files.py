@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from bot.picture_types import UNSUPPORTED, ends_early, text_kind
+from bot.picture_types import UNSUPPORTED, ends_early, text_kind, webp_canvas
 from bot.picture_words import (
     BOMB,
     BOMB_INSIDE,
@@ -53,8 +53,10 @@ def clean(data: bytes, name: str, max_pixels: int) -> Clean:
         raise Refusal(EMPTY(name=name))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd metadata is no reason to refuse a photo
+        if canvas := webp_canvas(data):  # its decoder takes memory for the canvas before it tells the size
+            _check_size(canvas, data, name, max_pixels)
         image = _open(data, name)
-        _check_size(image, data, name, max_pixels)
+        _check_size(image.size, data, name, max_pixels)
         notes = _told_on_opening(image, data)
         try:
             image.load()
@@ -88,8 +90,8 @@ def _looks_known(data: bytes) -> bool:
     return data.startswith(starts) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
-def _check_size(image: Image.Image, data: bytes, name: str, max_pixels: int) -> None:
-    width, height = image.size
+def _check_size(size: tuple[int, int], data: bytes, name: str, max_pixels: int) -> None:
+    width, height = size
     pixels = width * height
     if pixels <= max_pixels:
         return

@@ -77,6 +77,13 @@ def text_kind(data: bytes) -> Words | None:
     return _HTML if "<html" in low or "<!doctype html" in low else _TEXT
 
 
+def webp_canvas(data: bytes) -> tuple[int, int] | None:
+    """Width and height that an extended WebP claims; None for all else. RFC 9649, section 2.7."""
+    if data[:4] != b"RIFF" or data[8:16] != b"WEBPVP8X" or len(data) < 30:
+        return None
+    return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+
+
 def ends_early(data: bytes) -> bool:
     """Does a PNG, JPEG, WebP or BMP stop before its end?"""
     if data.startswith(b"\x89PNG"):

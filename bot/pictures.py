@@ -70,6 +70,10 @@ class PictureReader:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the workers; what they were at ends as a `Refusal`."""
         for worker in list(self._workers):
             worker.kill()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
@@ -114,9 +118,10 @@ class PictureReader:
         return answer[0]
 
     async def shrink(
-        self, path: Path, max_bytes: int, formats: Sequence[str] = ("webp", "jpg"), name: str = ""
+        self, path: Path, max_bytes: int, formats: Sequence[str] = ("jpg", "png"), name: str = ""
     ) -> tuple[bytes, str]:
-        """A copy of our own picture that fits, and its file name. Slack shows `("jpg", "png")` only."""
+        """A copy of our own picture that fits, and its file name. `formats`: of "webp", "jpg" and
+        "png", the better liked first; Slack shows no WebP. Transparency is never lost to JPEG."""
         args = {"path": str(path), "max_bytes": max_bytes, "formats": list(formats)}
         head, answer = await self._ask("shrink", args, [])
         return answer[0], f"{Path(safe_name(name or path.name)).stem}.{head['suffix']}"
@@ -150,6 +155,7 @@ class PictureReader:
         worker: _Worker | None = getattr(self._own, "worker", None)
         if worker is None or not worker.alive:
             if worker is not None:
+                worker.end()
                 self._workers.discard(worker)
             worker = self._own.worker = _Worker(self.limits)
             self._workers.add(worker)

@@ -20,8 +20,7 @@ def shrunk(image: Image.Image, max_bytes: int, formats: Sequence[str]) -> tuple[
     Size is kept as long as quality allows: first every format and quality at full size, then smaller.
     `formats` are of "webp", "jpg", "png", the better liked first. Raises `Refusal` when nothing fits.
     """
-    for candidate in _copies(image, formats):
-        data, suffix = candidate
+    for data, suffix in _copies(image, formats):
         if len(data) <= max_bytes:
             return data, suffix
     raise Refusal(TOO_TIGHT(limit=f"{max_bytes / 1e6:.3g} MB"))
@@ -33,6 +32,8 @@ def thumbnail(image: Image.Image, side: int) -> bytes:
 
 
 def _copies(image: Image.Image, formats: Sequence[str]) -> Iterator[tuple[bytes, str]]:
+    if image.mode == "RGBA" and image.getchannel("A").getextrema() != (255, 255):
+        formats = [suffix for suffix in formats if suffix != "jpg"] or ["png"]
     for scale in _SIDES:
         for suffix in formats:
             if suffix == "webp" and scale * max(image.size) > 16383:  # the format's own limit
