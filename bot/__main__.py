@@ -126,10 +126,10 @@ def doctor(config: ConfigPath = None, lang: Lang = "en") -> None:
     findings = _run(examine(_config(config)))
     marks = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "error": "[red]error  [/]"}
     terminal = Terminal()
-    for finding in findings:  # type: ignore[attr-defined]
+    for finding in findings:
         terminal.print(marks[finding.level], end=" ")
         terminal.print(finding.words.of(lang), highlight=False, markup=False, soft_wrap=True)
-    if any(finding.level == "error" for finding in findings):  # type: ignore[attr-defined]
+    if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)
 
 

@@ -1,0 +1,98 @@
+"""The command line as outside programs use it: `exec --json` in a process of its own, with the real models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engines import embedded
+
+TXT2IMG = '/txt2img "a photo of a metal nut with a crack" seed:3 steps:2'
+pytestmark = pytest.mark.timeout(300)
+
+
+def studio(folder: Path, *words: str, ok: bool = True) -> list[dict[str, Any]]:
+    """`defect-studio exec --json …` with its data in `folder`; the lines it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bot", "exec", "--json", "-c", str(config(folder)), *words],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert (done.returncode == 0) is ok, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def config(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / "config.toml"
+    path.write_text(f'data = "{folder / "data"}"\n')
+    return path
+
+
+def finished(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [line for line in lines if line["event"] == "finished"]
+
+
+@pytest.fixture(scope="module")
+def photo_and_mask(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("sent")
+    image, _ = embedded.sample(5, "tile", None)
+    photo, mask = image.resize((300, 260)), Image.new("L", (300, 260), 0)
+    mask.paste(255, (120, 90, 180, 150))
+    photo.save(folder / "my photo.png")
+    mask.save(folder / "mask.png")
+    return folder / "my photo.png", folder / "mask.png"
+
+
+def test_the_same_words_give_the_same_bytes_and_the_photo_stays_untouched_outside_the_mask(
+    tmp_path: Path, photo_and_mask: tuple[Path, Path]
+) -> None:
+    photo, mask = photo_and_mask
+    inpaint = f'/inpaint image:@"{photo}" mask:@{mask} prompt:"a photo of a tile with a stain" seed:1 steps:3'
+    lines = studio(tmp_path / "a", TXT2IMG, inpaint, "--out", str(tmp_path / "out"))
+    assert [line["event"] for line in lines if line["event"] == "accepted"] == ["accepted"] * 2
+    first, second = finished(lines)
+    assert first["command"] == "txt2img" and second["command"] == "inpaint"
+    assert first["seconds"] > 0
+    assert all(Path(path).parent == tmp_path / "out" for line in (first, second) for path in line["files"])
+
+    again = finished(studio(tmp_path / "b", TXT2IMG, inpaint))
+    for one, other in zip((first, second), again, strict=True):
+        assert [Path(p).read_bytes() for p in one["files"]] == [Path(p).read_bytes() for p in other["files"]]
+
+    before, after = np.asarray(Image.open(photo)), np.asarray(Image.open(second["files"][0]))
+    far = np.ones(before.shape[:2], bool)
+    far[90 - 8 : 150 + 8, 120 - 8 : 180 + 8] = False  # the mask and its feather
+    assert after.shape == before.shape
+    assert (before[far] == after[far]).all()
+    assert (before[90:150, 120:180] != after[90:150, 120:180]).any()
+
+
+def test_a_refusal_says_what_is_allowed_and_the_exit_code_tells(tmp_path: Path) -> None:
+    lines = studio(tmp_path, "/txt2img tile sampler:fast", "/help", "--lang", "ko", ok=False)
+    assert [line["event"] for line in lines] == ["refused", "said"]
+    assert "Euler a" in lines[0]["text"] and "고르세요" in lines[0]["text"]
+    assert "/inpaint" in lines[1]["text"]
+
+
+def test_a_second_process_on_the_same_data_says_so_and_leaves(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bot", "console", "-c", str(config(tmp_path))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdin and first.stdout
+        assert "Defect Studio" in first.stdout.readline()
+        while not (tmp_path / "data" / "lock").exists():
+            pass
+        second = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+        assert second.returncode == 3
+        assert f"process {first.pid}" in second.stderr and "Traceback" not in second.stderr
+        first.communicate("/models\n", timeout=60)
+    assert first.returncode == 0
