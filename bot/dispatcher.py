@@ -110,8 +110,9 @@ class Dispatcher:
         while True:
             self._woken.clear()
             await self._claim(tasks)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), LOOK)
+            with contextlib.suppress(TimeoutError):  # (wait_for of Python 3.11 can lose a cancellation)
+                async with asyncio.timeout(LOOK):
+                    await self._woken.wait()
 
     async def _claim(self, tasks: asyncio.TaskGroup) -> None:
         try:

@@ -108,8 +108,9 @@ class Outbox:
                         busy.add(due.job)
                         tasks.create_task(deliver(due.job))
                 later = await self._store.deliveries.next(now, name)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken[name].wait(), min((later or now + ALONE) - now, ALONE))
+                with contextlib.suppress(TimeoutError):  # (wait_for of Python 3.11 can lose a cancellation)
+                    async with asyncio.timeout(min((later or now + ALONE) - now, ALONE)):
+                        await self._woken[name].wait()
 
     async def _deliver(self, job_id: int, platform: Platform, started: float) -> None:
         """All that is to be said of one job, in order, until something has to wait."""
@@ -170,7 +171,7 @@ class Outbox:
     async def _later(self, delivery: Delivery, at_least: float, *, uncertain: bool) -> float | None:
         """Put it off, longer each time; give it up after days."""
         now = self._clock()
-        if delivery.since and now - delivery.since > GIVE_UP:
+        if delivery.tries > 10 and now - delivery.since > GIVE_UP:
             log.error("job %d: its %s was given up", delivery.job, delivery.kind)
             await self._store.deliveries.dead(delivery.job, delivery.kind, now)
             return None

@@ -1,0 +1,317 @@
+"""From the queue to a pool and back; the pool here is a script, so that each ending can be had at will."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.dispatcher import Dispatcher, Pace
+from engines.engine import Work
+from engines.events import Artifact, Event, Failed, Finished, Progress, Started
+from engines.words import Words
+from storage import Full
+from storage.jobs import Job
+from storage.store import Store
+from tests.chat import NOW, add_job
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with await Store.open(tmp_path) as store:
+        yield store
+
+
+class Ear:
+    """What the outbox would hear."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, Progress | None, float | None]] = []
+        self.woken = 0
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def show(self, job_id: int, progress: Progress | None = None, eta: float | None = None) -> None:
+        self.shown.append((job_id, progress, eta))
+
+
+def picture(work: Work, name: str = "nut.png") -> Artifact:
+    path = work.folder / name
+    path.write_bytes(b"picture of job %d" % work.id)
+    return Artifact(path, name, recipe={"seed": 7}, width=8, height=8)
+
+
+class Script:
+    """A pool with `slots`; what `play` yields is what the device would tell. Counts what runs."""
+
+    def __init__(
+        self, play: Callable[[Work], AsyncGenerator[Event, None]] | None = None, slots: int = 2
+    ) -> None:
+        self.play = play or self.simple
+        self.slots = slots
+        self.inside = 0
+        self.most = 0
+        self.ran: list[int] = []
+        self.closed: list[int] = []
+
+    def room(self) -> int:
+        return self.slots - self.inside
+
+    async def run(self, work: Work) -> AsyncGenerator[Event, None]:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        self.ran.append(work.id)
+        try:
+            async with contextlib.aclosing(self.play(work)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self.inside -= 1
+            self.closed.append(work.id)
+
+    async def simple(self, work: Work) -> AsyncGenerator[Event, None]:
+        yield Started("test")
+        for step in range(1, 4):
+            await asyncio.sleep(0.005)
+            yield Progress(step, 3)
+        yield Finished((picture(work),), 0.5, (Words("a note", "알림"),))
+
+
+@contextlib.asynccontextmanager
+async def running(store: Store, pool: Script, ear: Ear | None = None) -> AsyncIterator[Dispatcher]:
+    dispatcher = Dispatcher(store, pool, ear or Ear(), clock=lambda: NOW)
+    task = asyncio.create_task(dispatcher.run())
+    try:
+        yield dispatcher
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def ended(store: Store, job: Job, seconds: float = 10.0) -> Job:
+    async with asyncio.timeout(seconds):
+        while (now := await store.jobs.get(job.id)) is None or now.state in ("queued", "running"):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    return now
+
+
+async def until(true: Callable[[], bool], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_a_job_goes_from_the_queue_to_a_recorded_result(store: Store) -> None:
+    ear = Ear()
+    job = await add_job(store)
+    async with running(store, Script(), ear):
+        done = await ended(store, job)
+        await until(lambda: not (store.folder / "work" / str(job.id)).exists())
+    assert (done.state, done.seconds, done.notes) == ("done", 0.5, [["a note", "알림"]])
+    (result,) = await store.results.of(job.id)
+    assert await store.blobs.read(result.blob) == b"picture of job %d" % job.id
+    assert [d.state for d in await store.deliveries.of(job.id)] == ["pending", "pending"]
+    assert [(id, p.step) for id, p, _ in ear.shown if p] == [(job.id, 1), (job.id, 2), (job.id, 3)]
+    assert ear.woken >= 1
+
+
+async def test_no_more_is_claimed_than_there_is_room_for(store: Store) -> None:
+    pool = Script(slots=3)
+    jobs = [await add_job(store, f"k{n}", person=f"p{n}") for n in range(12)]
+    async with running(store, pool):
+        for job in jobs:
+            assert (await ended(store, job)).state == "done"
+    assert pool.most == 3
+    assert pool.ran == [job.id for job in jobs]
+
+
+async def test_a_call_is_answered_at_once(store: Store) -> None:
+    async with running(store, Script()) as dispatcher:
+        await asyncio.sleep(0.05)
+        job = await add_job(store)
+        dispatcher.wake()
+        await ended(store, job, seconds=1.0)
+
+
+async def test_one_broken_job_breaks_no_other(store: Store) -> None:
+    async def play(work: Work) -> AsyncGenerator[Event, None]:
+        yield Started("test")
+        if work.id % 2:
+            raise ZeroDivisionError("a bug")
+        yield Finished((picture(work),), 0.1)
+
+    jobs = [await add_job(store, f"k{n}") for n in range(6)]
+    async with running(store, Script(play)):
+        states = [(await ended(store, job)).state for job in jobs]
+    assert states == ["failed", "done"] * 3
+    failed = await store.jobs.get(jobs[0].id)
+    assert failed is not None
+    assert failed.error is not None
+    assert f"#{jobs[0].id}" in failed.error["en"]
+    assert "ZeroDivision" not in str(failed.error)
+
+
+async def test_a_failure_is_told_with_its_reason(store: Store) -> None:
+    async def play(work: Work) -> AsyncGenerator[Event, None]:
+        yield Failed(Words("no memory", "메모리 부족"), "memory", trace="…")
+
+    job = await add_job(store)
+    async with running(store, Script(play)):
+        failed = await ended(store, job)
+    assert failed.error == {"en": "no memory", "ko": "메모리 부족", "code": "memory"}
+
+
+async def test_a_stream_without_an_end_is_a_failure(store: Store) -> None:
+    async def play(work: Work) -> AsyncGenerator[Event, None]:
+        yield Started("test")
+
+    job = await add_job(store)
+    async with running(store, Script(play)):
+        assert (await ended(store, job)).state == "failed"
+
+
+async def test_cancelling_stops_the_run_and_only_that(store: Store) -> None:
+    async def play(work: Work) -> AsyncGenerator[Event, None]:
+        yield Started("test")
+        await asyncio.sleep(0.3 if work.id == other.id else 60)
+        yield Finished((), 0.1)
+
+    pool = Script(play)
+    job, other = await add_job(store), await add_job(store, "k2")
+    async with running(store, pool) as dispatcher:
+        await until(lambda: pool.inside == 2)
+        assert await store.jobs.cancel(job.id, now=NOW)
+        dispatcher.cancel(job.id)
+        await until(lambda: job.id in pool.closed, seconds=1.0)
+        assert (await ended(store, other)).state == "done"
+    assert (await ended(store, job)).state == "cancelled"
+
+
+async def test_a_job_cancelled_in_the_moment_of_its_claim_does_not_run(store: Store) -> None:
+    pool = Script()
+    job = await add_job(store)
+    get = store.jobs.get
+
+    async def get_late(id: int) -> Job | None:
+        await store.jobs.cancel(id, now=NOW)
+        return await get(id)
+
+    store.jobs.get = get_late  # type: ignore[method-assign]
+    async with running(store, pool):
+        await until(lambda: pool.room() == 2)
+        assert (await ended(store, job)).state == "cancelled"
+    assert pool.ran == []
+
+
+async def test_stopping_puts_what_runs_back_into_the_queue(store: Store) -> None:
+    async def play(work: Work) -> AsyncGenerator[Event, None]:
+        yield Started("test")
+        await asyncio.sleep(60)
+
+    pool = Script(play)
+    jobs = [await add_job(store, f"k{n}") for n in range(3)]
+    async with running(store, pool):
+        await until(lambda: pool.inside == 2)
+    assert pool.inside == 0
+    assert [(job.id, job.state, job.attempts) for job in await store.jobs.line()] == [
+        (job.id, "queued", 0) for job in jobs
+    ]
+
+
+async def test_a_pool_that_stops_gives_its_jobs_back_and_gets_no_more(store: Store) -> None:
+    async def play(work: Work) -> AsyncGenerator[Event, None]:
+        yield Failed(Words("stopped", "멈춤"), "stopped")
+
+    pool = Script(play)
+    job = await add_job(store)
+    async with running(store, pool) as dispatcher:
+        await until(lambda: bool(pool.closed))
+        dispatcher.wake()
+        await asyncio.sleep(0.1)
+    assert pool.ran == [job.id]
+    (waiting,) = await store.jobs.line()
+    assert (waiting.id, waiting.attempts) == (job.id, 0)
+
+
+async def test_what_a_crash_left_running_runs_again(store: Store) -> None:
+    job = await add_job(store)
+    await store.jobs.claim(NOW)
+    folder = store.folder / "work" / str(job.id)
+    folder.mkdir(parents=True)
+    (folder / "half.png").write_bytes(b"half a picture")
+    seen: list[list[str]] = []
+
+    async def play(work: Work) -> AsyncGenerator[Event, None]:
+        seen.append([path.name for path in work.folder.iterdir()])
+        yield Finished((), 0.1)
+
+    async with running(store, Script(play)):
+        done = await ended(store, job)
+    assert (done.state, done.attempts) == ("done", 1)
+    assert seen == [[]]
+
+
+async def test_a_checkpoint_is_kept(store: Store) -> None:
+    job = await add_job(store)
+    checkpoint = store.folder / "work" / str(job.id) / "checkpoint-100"
+    checkpoint.mkdir(parents=True)
+    there: list[bool] = []
+
+    async def play(work: Work) -> AsyncGenerator[Event, None]:
+        there.append((work.folder / "checkpoint-100").exists())
+        yield Finished((), 0.1)
+
+    async with running(store, Script(play)):
+        await ended(store, job)
+    assert there == [True]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"command": "of-a-later-release"}, {"request": {"seed": 1}}, {"request": {"prompt": "x", "image": "nonsense"}, "command": "img2img"}],
+    ids=["unknown command", "missing field", "no blob name"],
+)  # fmt: skip
+async def test_a_job_that_cannot_be_read_fails_with_a_sentence(store: Store, how: dict[str, Any]) -> None:
+    job, good = await add_job(store, **how), await add_job(store, "k2")
+    async with running(store, Script()):
+        failed = await ended(store, job)
+        assert (await ended(store, good)).state == "done"
+    assert failed.error is not None
+    assert failed.error["code"] == "input"
+    assert f"#{job.id}" in failed.error["ko"]
+
+
+async def test_an_input_that_was_swept_away_is_told(store: Store) -> None:
+    blob = await store.blobs.put(b"photo")
+    job = await add_job(store, command="img2img", request={"prompt": "x", "image": blob}, inputs=[blob])
+    await asyncio.to_thread(store.blobs.path(blob).unlink)
+    async with running(store, Script()):
+        failed = await ended(store, job)
+    assert failed.error is not None
+    assert "no longer stored" in failed.error["en"]
+
+
+async def test_a_full_disk_fails_the_job_and_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(path: Path, *, move: bool = False) -> str:
+        raise Full("no room")
+
+    monkeypatch.setattr(store.blobs, "put_file", full)
+    monkeypatch.setattr("bot.dispatcher.PAUSE", 0.01)
+    job = await add_job(store)
+    async with running(store, Script()):
+        failed = await ended(store, job)
+    assert failed.error is not None
+    assert failed.error["code"] == "disk"
+
+
+def test_the_time_left_goes_by_the_steps_made() -> None:
+    pace = Pace()
+    assert pace.left(Progress(1, 11), 100.0) is None
+    assert pace.left(Progress(6, 11), 110.0) == pytest.approx(10.0)
+    assert pace.left(Progress(11, 11), 120.0) == 0.0
