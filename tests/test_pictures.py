@@ -441,19 +441,26 @@ def _environment(process: int) -> bytes:
 async def test_a_photo_of_twelve_megapixels_takes_little_and_does_not_hold_the_loop() -> None:
     base = noise(size=(200, 150)).resize((4000, 3000), Image.Resampling.BICUBIC)
     data = saved(base, "JPEG", quality=90)
-    async with PictureReader() as reader:
+    async with PictureReader(PictureLimits(workers=1)) as reader:
         await reader.read(saved(noise()), "warm.png")
-        lags: list[float] = []
+        (worker,) = reader._workers
+        before, lags = _cpu_seconds(worker.process.pid), []
         reading = asyncio.ensure_future(reader.read(data, "a.jpg"))
-        started = time.monotonic()
         while not reading.done():
-            before = time.monotonic()
+            started = time.monotonic()
             await asyncio.sleep(0.005)
-            lags.append(time.monotonic() - before - 0.005)
-        taken = time.monotonic() - started
+            lags.append(time.monotonic() - started - 0.005)
         assert (await reading).width == 4000
-    assert taken < float(os.environ.get("PATIENCE", "4"))  # 0.9 s on an idle core; tests share theirs
-    assert sorted(lags)[len(lags) * 9 // 10] < 0.1
+        assert _cpu_seconds(worker.process.pid) - before < 1.5  # on the clock too, on a machine that has time
+    assert sorted(lags)[len(lags) // 2] < 0.05
+
+
+def _cpu_seconds(process: int) -> float:
+    file = Path(f"/proc/{process}/stat")
+    if not file.exists():
+        pytest.skip("needs /proc")
+    fields = file.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # --- copies ----------------------------------------------------------------------------------------------
