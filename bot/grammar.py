@@ -183,7 +183,7 @@ class _Reading:
         talking = bool(self.open or self.awaiting or self._main_flows)
         near = difflib.get_close_matches(key, names, n=1, cutoff=0.75)
         if talking and not (near and token.text):
-            return ""  # a colon inside a sentence
+            return ""
         return self.form.field_named(token.name)
 
     @property
@@ -219,6 +219,8 @@ class _Reading:
 
     def _word(self, token: Token) -> None:
         """A word without a name: a file, more of an open text, or the prompt."""
+        if token.name:  # a colon inside a sentence
+            token = Token(token.raw, token.raw)
         files = [name for name, p in self.form.params().items() if p.kind in FILES]
         if files and token.text.startswith("@") and len(token.text) > 1:
             free = [name for name in files if name not in self.files]
