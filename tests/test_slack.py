@@ -113,7 +113,7 @@ async def test_buttons_work_after_a_restart(slack: SlackServer, tmp_path: Path) 
         assert again["thread_ts"] == message["ts"]
         await slack.press(message, "Recipe")
         told = await slack.until(lambda: [e for e in slack.ephemerals if "seed:5" in e["text"]])
-        assert "/txt2img" in told[0]["text"]
+        assert "/studio txt2img" in told[0]["text"]
         await slack.press(message, "Delete")
         await slack.until(lambda: message["ts"] not in [m["ts"] for m in slack.messages()])
         await slack.until(lambda: pictures(message)[0] not in slack.files)
@@ -247,6 +247,7 @@ async def test_what_the_text_already_said_stands_in_the_form(slack: SlackServer,
 
 async def test_what_is_wrong_with_a_form_is_said_in_the_form(slack: SlackServer, tmp_path: Path) -> None:
     async with studio(slack, tmp_path) as world:
+        await world.desk.tools.reader.read(png(), "warm.png")  # the first picture waits for a process to start
         await slack.slash("inpaint")
         view = await opened(slack)
         ack = await slack.submit(view, prompt="a scratch")
@@ -283,6 +284,7 @@ async def test_shortcuts_take_the_pictures_of_a_message(slack: SlackServer, tmp_
             "text": "look",
             "files": [slack.file_object(photo)],
         }
+        slack.channels["C0FLOOR"] = [message]
         assert (await slack.shortcut("ds:inpaint", message)).seconds < 1
         view = await opened(slack)
         assert "nut.png" in str(slack.views[view]["blocks"][0])
@@ -291,7 +293,7 @@ async def test_shortcuts_take_the_pictures_of_a_message(slack: SlackServer, tmp_
         await slack.shortcut("ds:use", message)
         await slack.until(lambda: [e for e in slack.ephemerals if "next input" in e["text"]])
         await slack.shortcut("ds:recipe", done)  # our own message: its buttons say which job it is
-        await slack.until(lambda: [e for e in slack.ephemerals if "/inpaint" in e["text"]])
+        await slack.until(lambda: [e for e in slack.ephemerals if "/studio inpaint" in e["text"]])
         await slack.shortcut("ds:recipe", message | {"files": [], "ts": "1.0"})
         await slack.until(lambda: [e for e in slack.ephemerals if "no picture" in e["text"]])
 

@@ -89,7 +89,7 @@ class _Methods:
     def whisper(self, args: Args) -> Args:
         channel = self._channel(args)
         self._check(args)
-        self.book.ephemerals.append({"channel": channel, "user": args["user"], **self._message(args)})
+        self.book.ephemerals.append(self._message(args) | {"channel": channel, "user": args["user"]})
         return {"message_ts": self.book.next_ts()}
 
     def update(self, args: Args) -> Args:

@@ -62,6 +62,14 @@ class Denied(Exception):
         self.error = error
 
 
+class Unwelcome(Unreachable):
+    """Slack refuses our token or a scope (`error`): nothing gets better until somebody mends the app."""
+
+    def __init__(self, method: str, error: str, scope: str = "") -> None:
+        super().__init__(f"{method}: {error} {scope}".strip(), retry_after=60.0)
+        self.error = error
+
+
 class Api:
     """Calls with the bot's token. `open()` inside the running loop, `close()` at the end."""
 
@@ -151,14 +159,9 @@ class Api:
         if word in CLOSED:
             return Gone(f"{name}: {word}")
         if word in OURS:
-            scope = data.get("needed", "") if isinstance(data, dict) else ""
-            log.error(
-                "Slack refuses %s: %s %s. Mend the app's scopes or tokens; `doctor` tells more.",
-                name,
-                word,
-                scope,
-            )
-            return Unreachable(f"{name}: {word}", retry_after=60.0)
+            scope = str(data.get("needed", "")) if isinstance(data, dict) else ""
+            log.error("Slack refuses %s: %s %s; `defect-studio doctor` tells the mend", name, word, scope)
+            return Unwelcome(name, word, scope)
         return Denied(word, str(data.get("errors", "")) if isinstance(data, dict) else "")
 
     async def turn(self, channel: str) -> None:
@@ -171,12 +174,12 @@ class Api:
         if mine > now:
             await asyncio.sleep(mine - now)
 
-    def may_edit(self, *, droppable: bool) -> bool:
-        """Take one chat.update from the budget. A progress edit is told no when the budget runs short;
-        an answer is never told no, and what it takes too much the next progress edits give back."""
-        if self._held_until.get("chat_update", 0.0) > self._clock() and droppable:
-            return False
-        return self._edits.take(SPARE if droppable else -PER_MINUTE)
+    def take_edit(self, *, droppable: bool) -> None:
+        """Take one chat.update from the workspace's budget. A progress edit gets `Unreachable` when the budget
+        runs short; an answer never does, and what it takes too much the next progress edits give back."""
+        wait = self._edits.take(SPARE if droppable else -PER_MINUTE)
+        if wait > 0:
+            raise Unreachable("the budget for edits is used up", retry_after=wait)
 
 
 class Bucket:
@@ -186,15 +189,15 @@ class Bucket:
         self._most, self._clock = float(per_minute), clock
         self._left, self._at = float(per_minute), clock()
 
-    def take(self, keep: float) -> bool:
-        """Take one if `keep` are left after it (`keep` < 0: go into debt)."""
-        now = self._clock()
-        self._left = min(self._most, self._left + (now - self._at) * self._most / 60)
+    def take(self, keep: float) -> float:
+        """Take one if `keep` are left after it (`keep` < 0: go into debt); else the seconds until one may."""
+        now, each = self._clock(), 60 / self._most
+        self._left = min(self._most, self._left + (now - self._at) / each)
         self._at = now
         if self._left - 1 < keep:
-            return False
+            return (keep + 1 - self._left) * each
         self._left -= 1
-        return True
+        return 0.0
 
 
 def _seconds(headers: Any) -> float:

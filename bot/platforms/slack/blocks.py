@@ -66,20 +66,10 @@ def blocks_of(message: Message, text: str, pictures: Sequence[tuple[str, File]] 
     return drawn
 
 
-def open_form_button(command: str, label: str) -> Block:
+def form_button(command: str, label: str, value: str) -> Block:
     """A button that opens a command's form: a fresh press brings a fresh trigger."""
-    return {
-        "type": "actions",
-        "elements": [
-            {
-                "type": "button",
-                "action_id": f"form:{command}",
-                "value": command,
-                "style": "primary",
-                "text": {"type": "plain_text", "text": label[:LABEL]},
-            }
-        ],
-    }
+    button: Block = {"type": "button", "action_id": f"form:{command}", "value": value, "style": "primary"}
+    return {"type": "actions", "elements": [button | {"text": {"type": "plain_text", "text": label[:LABEL]}}]}
 
 
 def _section(text: str) -> Block:

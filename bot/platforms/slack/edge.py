@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -15,11 +15,11 @@ from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.errors import SlackApiError
 
 from bot.platforms.slack import blocks
-from bot.platforms.slack.api import Api, Denied
-from bot.platforms.slack.ears import Asker, Ears
-from bot.platforms.slack.files import Uploads
+from bot.platforms.slack.api import Api, Denied, Unwelcome
+from bot.platforms.slack.ears import Ears
+from bot.platforms.slack.mouth import Mouth, aside
 from bot.platforms.slack.people import People
-from bot.talk import File, Gone, Limits, Message, Place, Unreachable
+from bot.talk import Gone, Limits, Message, Place, Unreachable
 from engines.words import Refusal, Words
 
 if TYPE_CHECKING:
@@ -31,14 +31,13 @@ API = "https://slack.com/api/"
 EVENT = "defect_studio"  # the type of our messages' metadata
 SKEW = 300.0  # seconds that our clock and Slack's may differ
 PAGES = 20  # of history at most, 100 messages each
-REFUSED_PICTURES = (0.5, 1.0, 2.0)  # seconds between tries when Slack does not know a picture yet
 CLOSING = 2.0  # seconds for saying goodbye to the socket
 
 CARRIES = Limits(file_bytes=100 * 2**20, files=10, message_bytes=1000 * 2**20, edit_every=3.0, text=3000)
 
 
 class Slack:
-    """One workspace. Messages' ids are `channel:ts`."""
+    """One workspace. Messages' ids are `channel:ts:thread`."""
 
     name = "slack"
 
@@ -58,11 +57,10 @@ class Slack:
         self.people = People(self.api, admins)
         self.team = self.bot_user = ""
         self._bot_token, self._app_token, self._ping = bot_token, app_token, ping
-        self._uploads = Uploads(self.api)
+        self.mouth = Mouth(self.api)
         self._members: set[str] = set()  # channels we surely are in
         self._bot_id = ""
         self.models = models
-        self._connected = asyncio.Event()
 
     # Connecting.
 
@@ -82,10 +80,8 @@ class Slack:
         try:
             await handler.connect_async()
             log.info("listening to Slack workspace %s", self.team)
-            self._connected.set()
             await asyncio.Event().wait()
         finally:
-            self._connected.clear()
             await _close(handler)
             await ears.stop()
 
@@ -99,8 +95,8 @@ class Slack:
             except Denied as no:
                 raise Refusal(_WRONG_TOKEN(error=no.error)) from None
             except (Unreachable, Gone) as error:
-                if str(error).split(": ")[-1] in WRONG:
-                    raise Refusal(_WRONG_TOKEN(error=str(error))) from None
+                if isinstance(error, Unwelcome):
+                    raise Refusal(_WRONG_TOKEN(error=error.error)) from None
                 log.warning("Slack does not answer yet: %s", error)
                 await asyncio.sleep(max(pause, getattr(error, "retry_after", 0.0)))
                 pause = min(pause * 2, 30.0)
@@ -122,9 +118,8 @@ class Slack:
             return me
 
         logger = logging.getLogger("slack_bolt")
-        logger.setLevel(
-            logging.ERROR
-        )  # it warns of the token in the environment, which is where ours belongs
+        # it would warn of a token in the environment, which is where ours belongs
+        logger.setLevel(logging.ERROR)
         return AsyncApp(
             name="defect-studio",
             client=self.api.bare_client(),
@@ -140,12 +135,20 @@ class Slack:
 
     async def post(self, place: Place, message: Message, key: str) -> str:
         await self.api.turn(place.channel)
+        try:
+            return await self._post(place.channel, place.thread, message, key)
+        except Gone as gone:
+            if not place.thread or "thread_not_found" not in str(gone):
+                raise
+        # the message that asked was taken away: the answer stands in the channel then
+        return await self._post(place.channel, "", message, key)
 
+    async def _post(self, channel: str, thread: str, message: Message, key: str) -> str:
         async def say(text: str, drawn: list[blocks.Block]) -> dict[str, Any]:
             return await self.api.call(
                 self.api.client.chat_postMessage,
-                channel=place.channel,
-                thread_ts=place.thread or None,
+                channel=channel,
+                thread_ts=thread or None,
                 text=text,
                 blocks=drawn,
                 metadata={"event_type": EVENT, "event_payload": {"key": key}},
@@ -153,57 +156,57 @@ class Slack:
                 unfurl_media=False,
             )
 
-        said, aside = await self._show(message, say)
-        ts = str(said["ts"])
+        said, left = await self.mouth.show(message, say)
         try:
-            await self._share(aside, message, place.channel, place.thread or ts)
+            await self.mouth.share(left, message.job, channel, thread or said["ts"])
         except (Unreachable, Gone, Denied) as error:  # the message itself stands: it must not be said again
             log.warning("files of job %s not shared: %s", message.job, error)
-        return f"{said['channel']}:{ts}"
+        return f"{said['channel']}:{said['ts']}:{thread}"
 
     async def edit(self, place: Place, message_id: str, message: Message) -> None:
-        if not self.api.may_edit(droppable=message.kind in ("accepted", "progress")):
-            return
-        channel, _, ts = message_id.rpartition(":")
+        self.api.take_edit(droppable=message.kind in ("accepted", "progress"))
+        channel, ts, thread = message_id.split(":")
 
         async def say(text: str, drawn: list[blocks.Block]) -> dict[str, Any]:
             return await self.api.call(
-                self.api.client.chat_update, channel=channel or place.channel, ts=ts, text=text, blocks=drawn
+                self.api.client.chat_update, channel=channel, ts=ts, text=text, blocks=drawn
             )
 
         # Files first: sharing looks before it repeats, so an edit that fails may simply be tried again.
-        await self._share(_aside(message), message, channel, place.thread or ts)
-        _, more = await self._show(message, say)
-        await self._share(more[len(_aside(message)) :], message, channel, place.thread or ts)
+        beside = aside(message)
+        await self.mouth.share(beside, message.job, channel, thread or ts)
+        _, left = await self.mouth.show(message, say)
+        await self.mouth.share(left[len(beside) :], message.job, channel, thread or ts)
 
     async def find(self, place: Place, key: str, since: float) -> str | None:
-        client, oldest = self.api.client, f"{max(since - SKEW, 0):.6f}"
-        look = {"channel": place.channel, "oldest": oldest, "limit": 100, "include_all_metadata": True}
-        method = client.conversations_replies if place.thread else client.conversations_history
-        look |= {"ts": place.thread} if place.thread else {}
-        cursor: str | None = None
+        found = None
+        if place.thread:
+            with suppress(Gone):  # the thread: the answer may stand in the channel
+                found = await self._look(place.channel, place.thread, key, since)
+        return found or await self._look(place.channel, "", key, since)
+
+    async def _look(self, channel: str, thread: str, key: str, since: float) -> str | None:
+        client = self.api.client
+        look: dict[str, Any] = {"channel": channel, "oldest": f"{max(since - SKEW, 0):.6f}", "limit": 100}
+        method = client.conversations_replies if thread else client.conversations_history
+        look |= {"include_all_metadata": True} | ({"ts": thread} if thread else {})
         for _ in range(PAGES):
             try:
-                page = await self.api.call(method, **look, cursor=cursor)
+                page = await self.api.call(method, **look)
             except Denied as no:
                 raise Unreachable(f"cannot look: {no}", retry_after=60.0) from None
             for said in page.get("messages", []):
-                metadata = said.get("metadata") or {}
-                if (
-                    metadata.get("event_type") == EVENT
-                    and metadata.get("event_payload", {}).get("key") == key
-                ):
-                    return f"{place.channel}:{said['ts']}"
-            cursor = (page.get("response_metadata") or {}).get("next_cursor")
-            if not cursor:
+                if _key(said) == key:
+                    return f"{channel}:{said['ts']}:{thread}"
+            look["cursor"] = (page.get("response_metadata") or {}).get("next_cursor")
+            if not look["cursor"]:
                 return None
         raise Unreachable("too many messages to look through", retry_after=60.0)
 
     async def delete(self, place: Place, message_id: str) -> None:
-        channel, _, ts = message_id.rpartition(":")
-        channel = channel or place.channel
+        channel, ts, thread = message_id.split(":")
         try:
-            pictures = await self._pictures_in(channel, ts, place.thread)
+            pictures = await self._pictures_in(channel, ts, thread)
             await self.api.call(self.api.client.chat_delete, channel=channel, ts=ts)
         except Gone:
             return
@@ -211,7 +214,7 @@ class Slack:
             log.warning("message %s not deleted: %s", message_id, no)
             return
         for file_id in pictures:  # taking the message away leaves its pictures in Slack's store
-            await self._uploads.remove(file_id)
+            await self.mouth.uploads.remove(file_id)
 
     async def _pictures_in(self, channel: str, ts: str, thread: str) -> list[str]:
         """Ids of the pictures that a message of ours shows."""
@@ -224,57 +227,13 @@ class Slack:
         said = [block for m in page.get("messages", []) if m["ts"] == ts for block in m.get("blocks") or ()]
         return [block["slack_file"]["id"] for block in said if block.get("slack_file", {}).get("id")]
 
-    # Saying things that are no job's message.
-
-    async def tell(self, asker: Asker, answer: Message, extra: Sequence[blocks.Block] = ()) -> None:
-        """The first answer: for the asker's eyes, or openly in a direct message, where nobody else reads."""
-        if asker.note is not None:
-            answer = replace(answer, text=f"{answer.text}\n{asker.note.of(asker.language)}")
-        if not answer.text and not answer.files:
-            return
-        user = asker.person.id.rpartition(":")[2]
-        lasting = asker.place.private and answer.kind in ("said", "refused")
-        if (
-            asker.response_url
-            and not lasting
-            and not answer.files
-            and await self._respond(asker, answer, extra)
-        ):
-            return
-        where = {"channel": asker.place.channel, "thread_ts": asker.place.thread or None}
-
-        async def say(text: str, drawn: list[blocks.Block]) -> dict[str, Any]:
-            drawn = [*drawn, *extra]
-            if lasting or not answer.private:
-                return await self.api.call(self.api.client.chat_postMessage, **where, text=text, blocks=drawn)
-            return await self.api.call(
-                self.api.client.chat_postEphemeral, **where, user=user, text=text, blocks=drawn
-            )
-
-        _, aside = await self._show(answer, say)
-        if aside:  # a whisper cannot hold them: by direct message then
-            opened = await self.api.call(self.api.client.conversations_open, users=user)
-            await self._share(aside, answer, opened["channel"]["id"], "")
-
-    async def _respond(self, asker: Asker, answer: Message, extra: Sequence[blocks.Block]) -> bool:
-        """Through the address Slack lent us: works even where the bot is no member. False if it did not work."""
-        text = blocks.text_of(answer)
-        body = {
-            "response_type": "ephemeral",
-            "replace_original": False,
-            "text": text,
-            "blocks": [*blocks.blocks_of(answer, text), *extra],
-        }
-        if not self.api.is_hook(asker.response_url):
-            return False
-        try:
-            async with self.api.session.post(asker.response_url, json=body, allow_redirects=False) as said:
-                return said.status == 200
-        except (aiohttp.ClientError, TimeoutError, OSError, Unreachable):
-            return False
+    # Where one can answer.
 
     async def place_for(self, user: str, place: Place) -> tuple[Place, Words | None]:
-        """`place`, or the direct message with `user` where we could not answer, with a sentence about it."""
+        """`place`, or the direct message with `user` where we could not answer, with a sentence about it.
+
+        Asked before anything is promised: a slash command works in channels where the bot is no member.
+        """
         if place.channel in self._members:
             return place, None
         client = self.api.client
@@ -289,40 +248,15 @@ class Slack:
         return place, None
 
     def reachable(self, channel: str) -> None:
+        """We were spoken to from there, or could look into it."""
         self._members.add(channel)
 
-    # Drawing.
 
-    async def _show(self, message: Message, say: Callable[..., Any]) -> tuple[dict[str, Any], list[File]]:
-        """Say it with its pictures in it; what could not be shown in it is handed back, to be shared beside it."""
-        mention = message.mention.rpartition(":")[2] if message.mention.startswith("slack:") else ""
-        text = blocks.text_of(message, mention)
-        shown = [file for file in message.files if blocks.is_shown(file)]
-        for pause in (*REFUSED_PICTURES, None):
-            pictures = [(await self._uploads.picture(file), file) for file in shown]
-            try:
-                return await say(text, blocks.blocks_of(message, text, pictures)), _aside(message)
-            except Denied as no:
-                if no.error != "invalid_blocks" or not shown:
-                    raise Unreachable(str(no), retry_after=60.0) from None
-                log.info("Slack does not take the pictures of job %s yet: %s", message.job, no)
-                if pause is not None:
-                    await asyncio.sleep(pause)
-        for file in shown:
-            self._uploads.forget(file)
-        try:
-            return await say(text, blocks.blocks_of(message, text)), [*_aside(message), *shown]
-        except Denied as no:
-            raise Unreachable(str(no), retry_after=60.0) from None
-
-    async def _share(self, files: Sequence[File], message: Message, channel: str, thread: str) -> None:
-        for file in files:
-            await self._uploads.share(file, f"{file.name} (#{message.job})", channel, thread)
-
-
-def _aside(message: Message) -> list[File]:
-    """What an image block cannot show."""
-    return [file for file in message.files if not blocks.is_shown(file)]
+def _key(said: Mapping[str, Any]) -> str | None:
+    """The key with which a message of ours was posted."""
+    metadata = said.get("metadata") or {}
+    found = metadata.get("event_payload", {}).get("key") if metadata.get("event_type") == EVENT else None
+    return str(found) if found else None
 
 
 async def _close(handler: AsyncSocketModeHandler) -> None:
@@ -340,16 +274,6 @@ async def _close(handler: AsyncSocketModeHandler) -> None:
     await asyncio.gather(*running, return_exceptions=True)
 
 
-WRONG = frozenset(
-    {
-        "invalid_auth",
-        "not_authed",
-        "account_inactive",
-        "token_revoked",
-        "token_expired",
-        "not_allowed_token_type",
-    }
-)
 _WRONG_TOKEN = Words(
     "Slack does not accept the tokens ({error}). `[slack] bot_token` begins with xoxb-, `app_token` with xapp-; "
     "both are on the app's page at api.slack.com/apps.",

@@ -11,13 +11,14 @@ from typing import Any
 
 import aiohttp
 
-from bot.platforms.slack.api import Api, Denied
+from bot.platforms.slack.api import Api, Denied, Unwelcome
 from bot.talk import File, Gone, TooLarge, Unreachable
 from engines.words import Refusal, Words
 
 log = logging.getLogger(__name__)
 
 CHUNK = 64 * 1024
+BYTES = aiohttp.ClientTimeout(total=300.0, sock_read=30.0)  # files take longer than calls
 PROCESSED = (0.2, 0.3, 0.5, 1.0, 1.0, 2.0)  # seconds between looks at a file that Slack still processes
 TOO_LARGE = frozenset({"file_upload_size_restricted", "file_too_large", "file_uploads_too_large"})
 REMEMBERED = 256  # uploads kept in mind, so that an answer tried again does not upload again
@@ -53,7 +54,9 @@ class SlackFile:
         if not self.api.is_theirs(url):
             raise Refusal(_ELSEWHERE(name=self.name))
         try:
-            async with self.api.session.get(url, headers=self.api.bearer, allow_redirects=False) as answer:
+            async with self.api.session.get(
+                url, headers=self.api.bearer, allow_redirects=False, timeout=BYTES
+            ) as answer:
                 return await self._body(answer, limit)
         except (aiohttp.ClientError, TimeoutError, OSError, Unreachable) as error:
             log.warning("could not fetch file %s: %s", self.id, error)
@@ -77,7 +80,7 @@ class SlackFile:
         try:
             found = (await self.api.call(self.api.client.files_info, file=self.id)).get("file") or {}
         except Unreachable as error:
-            scope = "missing_scope" in str(error)
+            scope = isinstance(error, Unwelcome) and error.error == "missing_scope"
             raise Refusal((_NO_SCOPE if scope else _NOT_NOW)(name=self.name)) from None
         except (Gone, Denied):
             raise Refusal(_NOT_THERE(name=self.name)) from None
@@ -117,6 +120,7 @@ class Uploads:
 
     async def remove(self, file_id: str) -> None:
         """Delete an upload of ours; nothing happens where that cannot be done."""
+        self._known = OrderedDict((key, id) for key, id in self._known.items() if id != file_id)
         try:
             await self._api.call(self._api.client.files_delete, file=file_id)
         except (Gone, Unreachable, Denied) as error:
@@ -140,7 +144,9 @@ class Uploads:
             raise Unreachable("Slack named an upload address that is not its own", retry_after=60.0)
         try:
             # no token here: the address itself is the permission
-            async with self._api.session.post(told["upload_url"], data=data, allow_redirects=False) as answer:
+            async with self._api.session.post(
+                told["upload_url"], data=data, allow_redirects=False, timeout=BYTES
+            ) as answer:
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"upload: {type(error).__name__} {error}") from None

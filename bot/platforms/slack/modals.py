@@ -62,11 +62,6 @@ def waiting() -> View:
     }
 
 
-def sorry(words: Words, language: Language) -> View:
-    """What the light modal becomes when there is no form to show."""
-    return waiting() | {"blocks": [{"type": "section", "text": _text(plain(words.of(language)))}]}
-
-
 def form_view(
     form: type[Form], asked: Asked, *, given: Mapping[str, Any] | None = None, models: Sequence[str] = ()
 ) -> View:
@@ -143,7 +138,14 @@ def _line(p: Param, value: Any) -> Block:
 def _number(p: Param, value: Any) -> Block:
     drawn: Block = {"type": "number_input", "is_decimal_allowed": p.kind == "float"}
     bounds = {"min_value": p.low, "max_value": p.high, "initial_value": value}
-    return drawn | {key: f"{n:.15g}" for key, n in bounds.items() if isinstance(n, int | float)}
+    return drawn | {key: f"{float(n):.15g}" for key, n in bounds.items() if _is_number(n)}
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return value not in (None, "") and abs(float(value)) < 1e15
+    except (TypeError, ValueError):
+        return False
 
 
 def _select(choices: Sequence[str], value: Any) -> Block:
