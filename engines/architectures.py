@@ -134,6 +134,7 @@ def index(channels: int = 4) -> Config:
 
 def write(folder: Path, parts: dict[str, Config], channels: int = 4) -> None:
     """Write the configurations as diffusers lays them out."""
+    folder.mkdir(parents=True, exist_ok=True)
     for role, config in parts.items():
         (folder / role).mkdir(parents=True, exist_ok=True)
         name = "scheduler_config.json" if role == "scheduler" else "config.json"

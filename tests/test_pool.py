@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_conformance import Conformance
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_engine import CPU, Count, Toy
 
 from engines.devices import Device
 from engines.engine import Run, Work
@@ -20,8 +22,6 @@ from engines.events import Event, Failed, Finished, Progress, Started
 from engines.lane import Pace
 from engines.pool import Pool
 from engines.words import Refusal, Words
-from tests.engine_conformance import Conformance
-from tests.toy_engine import CPU, Count, Toy
 
 pytestmark = pytest.mark.timeout(60)
 

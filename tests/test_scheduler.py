@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from toy_engine import Count
 
 from engines.engine import Run, Work
 from engines.scheduler import Scheduler, cost
-from tests.toy_engine import Count
 
 ROWS = 8
 
