@@ -19,6 +19,7 @@ from engines.words import Refusal, Words
 
 log = logging.getLogger(__name__)
 
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of the container, "max" = none
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -156,8 +157,7 @@ def _memory() -> int:
     sizes = []
     with suppress(ValueError, OSError, AttributeError):  # not on every system
         sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (told := limit.read_text().strip()).isdigit():
+    if MEMORY_LIMIT.is_file() and (told := MEMORY_LIMIT.read_text().strip()).isdigit():
         sizes.append(int(told))
     return min(sizes, default=0)
 
