@@ -18,6 +18,7 @@ import simcord.backend.cdn
 from aiohttp import web
 from discord.http import Route
 from PIL import Image
+from simcord._runtime import _BOT_SCOPE
 
 from bot.platforms.discord import Discord
 from bot.talk import Invocation, Message, Person, Place, Press
@@ -64,6 +65,31 @@ class Desk:
 
 
 @dataclass
+class Outside:
+    """A real desk, asked outside the simulation's own tasks: what it starts (painters, deliveries) goes on after
+    the answer, and no `slash` or `click` has to wait for it."""
+
+    desk: Any
+
+    async def hear(self, said: Invocation) -> Message:
+        return await self._apart(self.desk.hear(said))
+
+    async def press(self, press: Press) -> Message:
+        return await self._apart(self.desk.press(press))
+
+    async def language_of(self, person: Person, hint: str) -> Language:
+        return await self.desk.language_of(person, hint)
+
+    async def _apart(self, answer: Any) -> Message:
+        scope = _BOT_SCOPE.set(None)
+        try:
+            task = asyncio.create_task(answer)
+        finally:
+            _BOT_SCOPE.reset(scope)
+        return await task
+
+
+@dataclass
 class World:
     env: simcord.Env
     platform: Discord
@@ -72,7 +98,7 @@ class World:
     channel: Any
     ann: Any
     bob: Any
-    files: Host
+    served: Host
 
     @property
     def place(self) -> Place:
@@ -120,24 +146,35 @@ def pictures(message: Any) -> list[str]:
 
 @asynccontextmanager
 async def world(desk: Any, *, settle: float = 5.0, **settings: Any) -> AsyncIterator[World]:
-    """On leaving, everything that was sent is held against Discord's own contract."""
-    with mock.patch.object(Route, "BASE", Route.BASE):
-        async with files() as host:
-            given = {"models": lambda: MODELS} | settings
-            platform = Discord("token", api_base=f"{host.address}/api/v10", **given)
-            async with simcord.run(platform.client(desk), settle_timeout=settle) as env:
-                host.read = env.backend.cdn.get
-                guild = env.create_guild()
-                channel = guild.create_text_channel("studio")
-                ann = guild.add_member(env.create_user("ann", global_name="Ann"))
-                bob = guild.add_member(env.create_user("bob"))
-                try:
-                    yield World(env, platform, desk, guild, channel, ann, bob, host)
-                    await env.settle()
-                finally:
-                    await platform.close()
-            if contract.FILE.exists():
-                assert contract.contract().check_all(env.http_requests) > 0
+    """A platform whose desk is `desk`, in a simulated Discord."""
+    async with host() as served:
+        platform = Discord("token", **(at(served) | settings))
+        async with inside(platform, desk, served, settle=settle) as w:
+            try:
+                yield w
+            finally:
+                await platform.close()
+
+
+@asynccontextmanager
+async def inside(platform: Discord, desk: Any, served: Host, *, settle: float = 5.0) -> AsyncIterator[World]:
+    """A simulated Discord that `platform` is connected to, with a channel and two people. On leaving,
+    everything that was sent is held against Discord's own contract."""
+    async with simcord.run(platform.client(desk), settle_timeout=settle) as env:
+        served.read = env.backend.cdn.get
+        guild = env.create_guild()
+        channel = guild.create_text_channel("studio")
+        ann = guild.add_member(env.create_user("ann", global_name="Ann"))
+        bob = guild.add_member(env.create_user("bob"))
+        yield World(env, platform, desk, guild, channel, ann, bob, served)
+        await env.settle()
+    if contract.FILE.exists():
+        assert contract.contract().check_all(env.http_requests) > 0
+
+
+def at(served: Host) -> dict[str, Any]:
+    """What a platform is told to find this Discord."""
+    return {"api_base": f"{served.address}/api/v10", "models": lambda: MODELS}
 
 
 @dataclass
@@ -149,13 +186,14 @@ class Host:
 
 
 @asynccontextmanager
-async def files() -> AsyncIterator[Host]:
+async def host() -> AsyncIterator[Host]:
     """Serves simcord's attachments over HTTP, as Discord's CDN does."""
 
-    async def serve(request: web.Request) -> web.Response:
-        host.requests.append(request)
-        data = host.read(str(request.url))
-        return web.Response(body=data, status=host.status if data is not None else 404)
+    async def serve(request: web.Request) -> web.StreamResponse:
+        served.requests.append(request)
+        data = served.read(str(request.url))
+        headers = {"Location": f"{served.address}/elsewhere"} if 300 <= served.status < 400 else {}
+        return web.Response(body=data, status=served.status if data is not None else 404, headers=headers)
 
     app = web.Application()
     app.router.add_get("/{path:.*}", serve)
@@ -163,11 +201,12 @@ async def files() -> AsyncIterator[Host]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    port = runner.addresses[0][1]
-    host = Host(f"http://127.0.0.1:{port}")
+    served = Host(f"http://127.0.0.1:{runner.addresses[0][1]}")
+    base = mock.patch.object(Route, "BASE", Route.BASE)
+    cdn = mock.patch.object(simcord.backend.cdn, "CDN_BASE", served.address)
     try:
-        with mock.patch.object(simcord.backend.cdn, "CDN_BASE", host.address):
-            yield host
+        with base, cdn:
+            yield served
     finally:
         await runner.cleanup()
 

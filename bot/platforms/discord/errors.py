@@ -13,6 +13,7 @@ from bot.talk import Gone, TooLarge, Unreachable
 TOO_LARGE = frozenset({40005, 50045})  # request entity too large, file exceeds the maximum size
 # 30046: too many edits of an old message. The message is there, but shut to us: same end as gone.
 NO_USE = frozenset({10003, 10004, 10008, 30046, 50001, 50007, 50013, 50083})
+WAIT = 60.0  # seconds, where Discord forbids and does not say for how long
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def meaning(error: discord.HTTPException) -> Exception | None:
     if error.status == 429:
         return Unreachable(why, retry_after=_retry_after(error), uncertain=True)
     if error.status == 401:
-        return Unreachable(why, retry_after=60.0)
+        return Unreachable(why, retry_after=WAIT)
     if error.status in (403, 404) or error.code in NO_USE:
         return Gone(why)
     if error.status >= 500:
@@ -54,6 +55,6 @@ def meaning(error: discord.HTTPException) -> Exception | None:
 
 def _retry_after(error: discord.HTTPException) -> float:
     try:
-        return float(error.response.headers.get("Retry-After", "60"))
-    except ValueError:
-        return 60.0
+        return float(error.response.headers["Retry-After"])
+    except (KeyError, ValueError):
+        return WAIT
