@@ -19,6 +19,7 @@ def foreground(rgb: Pixels) -> Pixels | None:
     """
     import cv2
 
+    cv2.setRNGSeed(0)  # the same photo gives the same mask
     height, width = rgb.shape[:2]
     scale = min(1.0, _SIDE / max(height, width))
     small_size = max(8, round(width * scale)), max(8, round(height * scale))
@@ -26,7 +27,6 @@ def foreground(rgb: Pixels) -> Pixels | None:
     guess = _guess(small)
     if guess is None:
         return None
-    cv2.setRNGSeed(0)  # the same photo gives the same mask
     models = np.zeros((1, 65), np.float64), np.zeros((1, 65), np.float64)
     cv2.grabCut(
         small, guess, (0, 0, 1, 1), *models, _ROUNDS, cv2.GC_INIT_WITH_MASK

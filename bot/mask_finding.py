@@ -257,11 +257,11 @@ def _difference(finding: Finding, given: Image.Image) -> Pixels | None:
 
 
 def as_rgb(image: Image.Image) -> Pixels:
-    """Height × width × 3 bytes for looking at; 16-bit grey is stretched to its brightest value."""
+    """Height × width × 3 bytes for looking at; 16-bit grey is stretched as the engines do."""
     if image.mode == "I;16":
-        values = np.asarray(image).astype(np.float32)
-        grey = (values * (255 / max(float(values.max()), 1))).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+        from engines.compose import to_rgb, value_range
+
+        image = to_rgb(image, value_range(image))
     return np.asarray(image.convert("RGB"))
 
 

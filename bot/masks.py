@@ -89,8 +89,8 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     for word in words.split()
 }
 _BOX_WORD = re.compile(r"^(?:box|rect|rectangle|area|박스|상자|영역|사각형)(?![a-z])")
-_COLOUR_WORD = re.compile(r"^(?:colou?r|색|색상|컬러)(?:=|\s+)(.+)$")
-_NUMBER = re.compile(r"([+-]?\d+(?:\.\d+)?|[+-]?\.\d+)(%|px)?")
+_COLOUR_WORD = re.compile(r"^(?:colou?r|색|색상|컬러)(?:\s*[=:]\s*|\s+)(.+)$")
+_NUMBER = re.compile(r"([+-]?\d+(?:\.\d+)?|[+-]?\.\d+)\s*(%|px)?")
 _LIMIT = 64  # parts of one mask
 
 
@@ -121,7 +121,7 @@ def _part(piece: str, spec: str) -> Part:
         return Colour(_colour(named[1].strip(), spec))
     rest, times = _BOX_WORD.subn("", text)
     rest = rest.strip(" :=")
-    if times or re.match(r"[+-]?[\d.]", rest):
+    if times or re.match(r"(?:x\s*[=:]\s*)?[+-]?[\d.]", rest):
         return _box(rest, spec)
     raise Refusal(_UNKNOWN(said=_short(spec)) + WAYS)
 
