@@ -156,9 +156,10 @@ class Ears:
         return Filled(asker, form, draft, tuple(answers))
 
     async def _tell_filled(self, hearing: asyncio.Task[Filled | None]) -> None:
-        filled = await hearing
-        for answer in filled.answers if filled else ():
-            again = self._offer(filled.asker, filled.form.name, filled.draft) if filled else ()
+        if (filled := await hearing) is None:
+            return
+        for answer in filled.answers:
+            again = self._offer(filled.asker, filled.form.name, filled.draft)
             await self._slack.mouth.tell(filled.asker, answer, again if answer.kind == "refused" else ())
 
     async def _button(self, key: str, body: Body) -> None:
@@ -199,12 +200,8 @@ class Ears:
         ours = payloads.our_job(body["message"])
         if ours is not None:
             await self._press(key, asker, body, word, ours, 0)
-        elif files:
-            act = self._desk.recipe_of if word == "recipe" else self._desk.use_picture
-            answer = await act(asker.person, self._file(files[0]), asker.language)
-            await self._slack.mouth.tell(asker, answer)
         else:
-            await self._slack.mouth.tell(asker, Message("refused", _NO_PICTURE.of(asker.language)))
+            await self._slack.mouth.tell(asker, await self._hear(key, asker, command=word, attachments=files))
 
     async def _message(self, key: str, body: Body) -> None:
         event = body["event"]
@@ -321,4 +318,3 @@ def _known(asker: Asker) -> Callable[[], Awaitable[Asker]]:
 
 _LATE = Words("Please open the form here.", "여기에서 양식을 열어 주십시오.")
 _OPEN = Words("Open the {command} form", "{command} 양식 열기")
-_NO_PICTURE = Words("There is no picture in this message.", "이 메시지에는 그림이 없습니다.")
