@@ -65,6 +65,11 @@ def say(said: Invocation, words: Words) -> Message:
     return Message("said", words.of(said.language))
 
 
+def listed(lines: Sequence[Words]) -> Words:
+    """One under the other."""
+    return Words("\n".join(line.en for line in lines), "\n".join(line.ko for line in lines))
+
+
 def form_called(said: str, forms: Sequence[type[Form]]) -> type[Form]:
     """The form a person means by `said`, with or without a slash; `Refusal` with the nearest otherwise."""
     by_name = {form.name: form for form in forms}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bot.commands.command import Command, Tools, form_called, say
+from bot.commands.command import Command, Tools, form_called, listed, say
 from bot.talk import Invocation, Message
 from engines.forms import Form, Param, param
 from engines.words import LANGUAGES, Words
@@ -36,14 +36,14 @@ class Help(Command):
 def overview(forms: Sequence[type[Form]]) -> Words:
     """All commands, a line each, and an example."""
     lines = [_LINE(name=form.name, about=form.about) for form in forms]
-    return _joined([_HEAD, *lines, _EXAMPLE, _MORE])
+    return listed([_HEAD, *lines, _EXAMPLE, _MORE])
 
 
 def page(form: type[Form]) -> Words:
     """One command with all its options, a line each."""
     defaults = {f.name: f.default for f in dataclasses.fields(form)}
     lines = [_option(name, p, defaults[name]) for name, p in form.params().items()]
-    return _joined([_TITLE(name=form.name, about=form.about), *lines])
+    return listed([_TITLE(name=form.name, about=form.about), *lines])
 
 
 def _option(name: str, p: Param, default: Any) -> Words:
@@ -63,10 +63,6 @@ def _option(name: str, p: Param, default: Any) -> Words:
 
 def _same(text: str) -> Words:
     return Words(text, text)
-
-
-def _joined(lines: Sequence[Words]) -> Words:
-    return Words(*("\n".join(line.of(language) for line in lines) for language in LANGUAGES))
 
 
 _HEAD = Words("**What you can ask**", "**쓸 수 있는 명령**")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from bot.commands.command import Command, Tools, say
+from bot.commands.command import Command, Tools, listed, say
 from bot.locale.markup import code, cut
 from bot.locale.numbers import duration
 from bot.talk import Invocation, Message
 from engines.forms import param
-from engines.words import LANGUAGES, Words
+from engines.words import Words
 
 if TYPE_CHECKING:
     from storage.jobs import Job
@@ -39,9 +39,8 @@ class History(Command):
         page = jobs[upto - PAGE : upto]
         if not page:
             return say(said, _NO_MORE(page=self.page) if jobs else _NOT_FOUND if self.words else _EMPTY)
-        lines = [_line(job) for job in page]
-        text = Words(*("\n".join(line.of(lang) for line in lines) for lang in LANGUAGES))
-        return say(said, text + _NEXT(page=self.page + 1) if len(jobs) > upto else text)
+        more = [_NEXT(page=self.page + 1)] if len(jobs) > upto else []
+        return say(said, listed([*(_line(job) for job in page), *more]))
 
 
 def _line(job: Job) -> Words:
@@ -68,4 +67,4 @@ _STATES = {
 _EMPTY = Words("You have not asked for anything yet.", "아직 요청하신 작업이 없습니다.")
 _NOT_FOUND = Words("None of your jobs has these words.", "그 단어가 들어간 작업이 없습니다.")
 _NO_MORE = Words("There is no page {page}.", "{page}쪽은 없습니다.")
-_NEXT = Words("\nMore: `page:{page}`", "\n다음: `page:{page}`")
+_NEXT = Words("More: `page:{page}`", "다음: `page:{page}`")

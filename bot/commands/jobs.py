@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from bot.commands.command import Command, Tools, say
+from bot.commands.command import Command, Tools, listed, say
 from bot.locale.markup import code, cut
 from bot.locale.numbers import duration, in_line
 from bot.talk import Invocation, Message
-from engines.words import LANGUAGES, Words
+from engines.words import Words
 
 if TYPE_CHECKING:
     from storage.jobs import Job
@@ -30,8 +30,7 @@ class Jobs(Command):
         if not jobs:
             return say(said, _NONE)
         lines = [await self._line(tools, job) for job in reversed(jobs)]
-        told = say(said, Words(*("\n".join(line.of(lang) for line in lines) for lang in LANGUAGES)) + _HOW)
-        return told
+        return say(said, listed([*lines, _HOW]))
 
     async def _line(self, tools: Tools, job: Job) -> Words:
         if job.state == "running":
@@ -45,4 +44,4 @@ class Jobs(Command):
 _NONE = Words("You have no jobs waiting or running.", "대기 중이거나 실행 중인 작업이 없습니다.")
 _LINE = Words("#{id} {command} · {where} {prompt}", "#{id} {command} · {where} {prompt}")
 _RUNNING = Words("running for {time}", "{time}째 실행 중")
-_HOW = Words("\n`/cancel 42` stops job #42.", "\n`/cancel 42` 처럼 쓰면 42번 작업을 취소합니다.")
+_HOW = Words("`/cancel 42` stops job #42.", "`/cancel 42` 처럼 쓰면 42번 작업을 취소합니다.")

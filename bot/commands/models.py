@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bot.commands.command import Command, Tools, say
+from bot.commands.command import Command, Tools, listed, say
 from bot.locale.numbers import size
 from bot.talk import Invocation, Message
 from engines.catalogue import DEFAULTS, Model
-from engines.words import LANGUAGES, Words
+from engines.words import Words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +27,8 @@ class Models(Command):
         if not models:
             return say(said, _NONE)
         lines = [_line(model, [c for c, name in chosen.items() if name == model.name]) for model in models]
-        text = Words(*("\n".join(line.of(lang) for line in lines) for lang in LANGUAGES))
         notes = dict.fromkeys(_note(model) for model in models if model.licence_note)
-        return say(
-            said, Words(*("\n".join([text.of(lang), *(n.of(lang) for n in notes)]) for lang in LANGUAGES))
-        )
+        return say(said, listed([*lines, *notes]))
 
 
 def _line(model: Model, default_for: list[str]) -> Words:

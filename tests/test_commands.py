@@ -1,0 +1,150 @@
+"""The talk-only commands, said at a real desk."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from desk_world import BOSS, KIM, LEE, World, opened, picture_reader, png
+
+from bot.commands.help import overview, page
+from bot.menu import FORMS, form_named
+from bot.pictures import PictureReader
+from engines.words import Refusal
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[PictureReader]:
+    with picture_reader() as reader:
+        yield reader
+
+
+@pytest.fixture
+async def world(tmp_path: Path, reader: PictureReader) -> AsyncIterator[World]:
+    async with opened(tmp_path, reader) as world:
+        yield world
+
+
+def test_the_menu_holds_every_command_once_and_within_the_platforms_limits() -> None:
+    names = [form.name for form in FORMS]
+    assert len(set(names)) == len(names)
+    assert {
+        "txt2img",
+        "img2img",
+        "inpaint",
+        "help",
+        "jobs",
+        "cancel",
+        "models",
+        "history",
+        "language",
+    } <= set(names)
+    for form in FORMS:
+        assert form.name.isascii()
+        assert form.name == form.name.lower()
+        for words, limit in ((form.about, 100), (form.title, 24)):
+            assert 0 < len(words.en) <= limit, form
+            assert 0 < len(words.ko) <= limit, form
+        for name, p in form.params().items():
+            assert 0 < len(p.help.en) <= 100, (form, name)
+            assert 0 < len(p.help.ko) <= 100, (form, name)
+            assert p.label.en, (form, name)
+            assert p.label.ko, (form, name)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_names_and_aliases_of_a_form_mean_one_field_each(form: type) -> None:
+    params = form_named(form.name).params()  # type: ignore[attr-defined]
+    spellings = [s for name, p in params.items() for s in {name, p.label.ko, *p.aliases}]
+    assert len(spellings) == len(set(spellings))
+
+
+def test_a_command_is_found_with_or_without_its_slash() -> None:
+    assert form_named("/Inpaint") is form_named("inpaint")
+    with pytest.raises(Refusal, match="nothere"):
+        form_named("nothere")
+
+
+async def test_help_lists_all_commands_and_each_of_their_options(world: World) -> None:
+    for lang in ("en", "ko"):
+        answer = await world.say("/help", lang=lang)
+        assert answer.text == overview(FORMS).of(lang)
+        for form in FORMS:
+            assert f"`/{form.name}` {form.about.of(lang)}" in answer.text
+            told = await world.say(f"/help {form.name}", lang=lang)
+            assert all(f"`{name}` {p.help.of(lang)}" in told.text for name, p in form.params().items())
+    assert "needed" in page(form_named("inpaint")).en
+    assert "default 50" in page(form_named("inpaint")).en
+    assert "Did you mean `/inpaint`?" in (await world.say("/help inpant")).text
+
+
+async def test_nothing_said_at_all_is_a_cry_for_help(world: World) -> None:
+    assert (await world.say("")).text == (await world.say("/help")).text
+
+
+async def test_jobs_are_ones_own_in_the_order_asked(world: World) -> None:
+    assert (await world.say("/jobs")).text == "You have no jobs waiting or running."
+    await world.say("/txt2img the first")
+    await world.say("/txt2img of lee", who=LEE)
+    await world.say("/txt2img the second")
+    running = await world.store.jobs.claim(world.now[0])
+    assert running is not None
+    world.now[0] += 75
+    lines = (await world.say("/jobs")).text.splitlines()
+    assert lines[0] == "#1 txt2img · running for 1 min 15 s `the first`"
+    assert lines[1] == "#3 txt2img · 2nd in line `the second`"
+    assert "lee" not in "".join(lines)
+
+
+async def test_cancel_without_a_number_takes_the_newest(world: World) -> None:
+    assert (await world.say("/cancel")).text == "You have no job to cancel."
+    await world.say("/txt2img a")
+    await world.say("/txt2img b")
+    await world.say("/txt2img c", who=LEE)
+    assert (await world.say("/cancel")).text == "Cancelled #2."
+    assert (await world.say("/cancel", lang="ko")).text == "#1 작업을 취소했습니다."
+    assert (await world.job(3)).state == "queued"
+
+
+async def test_cancel_of_others_is_for_admins(world: World) -> None:
+    await world.say("/txt2img a")
+    assert "belongs to someone else" in (await world.say("/cancel 1", who=LEE)).text
+    assert (await world.job(1)).state == "queued"
+    assert (await world.say("/cancel #1", who=BOSS)).text == "Cancelled #1."
+    assert world.dispatcher.told[-1] == ("cancel", 1)
+    assert (await world.say("/cancel 1")).text == "#1 is already cancelled."
+    assert "There is no job #77" in (await world.say("/cancel 77")).text
+
+
+async def test_models_tell_kinds_licence_and_default(world: World) -> None:
+    text = (await world.say("/models")).text
+    assert "`toy` txt2img, img2img, inpaint · default for /txt2img, /img2img" in text
+    assert "`toy-inpaint` inpaint · default for /inpaint" in text
+    assert "`stable-diffusion-v1-5` txt2img, img2img, inpaint · CreativeML Open RAIL-M" in text
+    assert "downloaded when first used (4.27 GB)" in text
+    assert text.count("CreativeML Open RAIL-M: Commercial use is allowed") == 1
+
+
+async def test_history_searches_and_turns_pages(world: World) -> None:
+    assert (await world.say("/history")).text == "You have not asked for anything yet."
+    for number in range(13):
+        await world.say(f"/txt2img nut {number}", who=BOSS)
+    await world.make(png())
+    first = (await world.say("/history", who=BOSS)).text.splitlines()
+    assert first[0] == "#13 txt2img · waiting `nut 12`"
+    assert len(first) == 11
+    assert "`page:2`" in first[-1]
+    second = (await world.say("/history page:2", who=BOSS)).text.splitlines()
+    assert second[-1] == "#1 txt2img · done in 1.5 s `nut 0`"
+    assert len(second) == 3
+    assert (await world.say("/history nut 12", who=BOSS)).text == "#13 txt2img · waiting `nut 12`"
+    assert (await world.say("/history bolt", who=BOSS)).text == "None of your jobs has these words."
+    assert (await world.say("/history page:9", who=BOSS)).text == "There is no page 9."
+    assert (await world.say("/history", who=KIM)).text == "You have not asked for anything yet."
+
+
+async def test_language_says_what_it_is(world: World) -> None:
+    assert (await world.say("/language")).text.startswith("I speak English")
+    assert (await world.say("/language fr")).kind == "refused"
+    assert (await world.say("/language en", lang="ko")).text == "I will speak English to you."
