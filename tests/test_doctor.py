@@ -1,0 +1,119 @@
+"""The doctor: a healthy studio has no errors, and each illness is named with its mend."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot import doctor
+from bot.config import Config, load
+from bot.doctor import Finding, damaged, examine, usable
+from engines import catalogue, embedded
+from engines.devices import Device
+from engines.words import Words
+from tests.loopback.slack import SlackServer
+
+
+def config(folder: Path, text: str = "", **environment: str) -> Config:
+    file = folder / "config.toml"
+    file.write_text(f'data = "data"\n{text}')
+    return load(file, environment)
+
+
+def named(findings: list[Finding], template: Words) -> Finding:
+    """The finding that says this; fails where nobody says it."""
+    start = template.en.partition("{")[0]
+    found = [finding for finding in findings if start and finding.what.en.startswith(start)]
+    assert found, [finding.what.en for finding in findings]
+    return found[0]
+
+
+async def test_a_healthy_studio_has_no_errors_and_nothing_is_written(tmp_path: Path) -> None:
+    found = await examine(config(tmp_path, '[engines]\ndevices = ["cpu"]'))
+    assert [f.what.en for f in found if f.level == "error"] == []
+    assert named(found, doctor.NO_PLATFORM).level == "warning"
+    assert named(found, doctor.DEVICE).what.en.startswith("Device cpu")
+    assert not (tmp_path / "data").exists()
+
+
+async def test_every_finding_has_both_languages(tmp_path: Path) -> None:
+    for finding in await examine(config(tmp_path)):
+        assert finding.words.en != finding.words.ko
+        assert "{" not in finding.words.en + finding.words.ko
+
+
+async def test_half_a_slack_is_an_error(tmp_path: Path) -> None:
+    finding = named(await examine(config(tmp_path, SLACK_BOT_TOKEN="xoxb-1")), doctor.HALF_SLACK)
+    assert finding.level == "error"
+    assert "SLACK_APP_TOKEN" in finding.words.ko
+
+
+async def test_slack_is_asked_whether_the_tokens_work(tmp_path: Path) -> None:
+    async with SlackServer() as slack:
+        base = f'[slack]\napi_base = "{slack.api_base}"'
+        good = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_APP_TOKEN": slack.app_token}
+        found = await examine(config(tmp_path, base, **good))
+        assert any(f.level == "ok" and "Slack" in f.what.en for f in found)
+        found = await examine(config(tmp_path, base, **good | {"SLACK_BOT_TOKEN": "xoxb-wrong"}))
+        assert any(f.level == "error" and "Slack" in f.what.en for f in found)
+
+
+async def test_a_platform_out_of_reach_is_a_finding(tmp_path: Path) -> None:
+    far = '[discord]\napi_base = "http://127.0.0.1:9"\n[slack]\napi_base = "http://127.0.0.1:9/api/"'
+    tokens = {"DISCORD_TOKEN": "x", "SLACK_BOT_TOKEN": "xoxb-1", "SLACK_APP_TOKEN": "xapp-1"}
+    found = await examine(config(tmp_path, far, **tokens))
+    assert any(f.level == "error" for f in found[:4])
+    assert "xoxb-1" not in " ".join(f.words.en for f in found)
+
+
+async def test_a_data_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file in the way")
+    found = await examine(config(tmp_path))
+    assert named(found, doctor.NOT_WRITABLE).level == "error"
+
+
+async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage: Any = shutil.disk_usage(tmp_path)._replace(free=100_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    finding = named(await examine(config(tmp_path)), doctor.FOLDER)
+    assert (finding.level, finding.mend) == ("error", doctor.MAKE_ROOM)
+
+
+async def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    found = await examine(config(tmp_path, '[engines]\ndevices = ["cuda:77"]'))
+    (finding,) = [f for f in found if f.mend == doctor.CHANGE_DEVICES]
+    assert "cuda:77" in finding.what.en
+
+
+def test_a_device_that_torch_cannot_use() -> None:
+    assert usable(Device("cpu"))
+    assert not usable(Device("cuda:77"))
+
+
+async def test_a_default_model_that_is_unknown_or_not_here(tmp_path: Path) -> None:
+    text = '[models]\ntxt2img = "no-such"\ninpaint = "stable-diffusion-2-inpainting"'
+    found = await examine(config(tmp_path, text))
+    assert any(f.level == "error" and "no-such" in f.what.en for f in found)
+    finding = named(found, doctor.NOT_HERE)
+    assert "models fetch stable-diffusion-2-inpainting" in finding.words.ko
+
+
+async def test_a_damaged_model_is_found(tmp_path: Path) -> None:
+    if not (embedded.TXT2IMG / "model_index.json").is_file():
+        pytest.skip("the embedded weights are not here")
+    settings = config(tmp_path)
+    copy = settings.models_folder / "broken"
+    shutil.copytree(embedded.TXT2IMG, copy)
+    weights = next(copy.rglob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    finding = named(await examine(settings), doctor.DAMAGED(name="broken", files="{"))
+    assert finding.level == "error"
+    assert weights.name in finding.what.en
+
+
+def test_the_embedded_models_are_whole() -> None:
+    for model in catalogue.own():
+        assert damaged(model) == []
