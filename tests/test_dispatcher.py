@@ -17,7 +17,7 @@ from engines.words import Words
 from storage import Full
 from storage.jobs import Job
 from storage.store import Store
-from tests.chat import NOW, add_job
+from chat import NOW, add_job
 
 
 @pytest.fixture

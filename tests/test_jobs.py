@@ -13,7 +13,7 @@ from storage import Missing, jobs
 from storage.jobs import Job
 from storage.results import NewResult
 from storage.store import Store
-from tests.chat import NOW, add_job
+from chat import NOW, add_job
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from engines.events import Progress
 from storage.jobs import Job
 from storage.results import NewResult
 from storage.store import Store
-from tests.chat import NOW, Chat, add_job, flaky
+from chat import NOW, Chat, add_job, flaky
 
 
 @pytest.fixture
