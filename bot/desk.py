@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from bot.admission import DeskSettings as DeskSettings
 from bot.admission import is_admin
 from bot.commands.command import Canceller, Command, Mouth, Tools
+from bot.grammar import command_of
 from bot.intake import Incomplete, Intake, gather
 from bot.locale.markup import harmless
 from bot.menu import FORMS
@@ -60,7 +61,9 @@ class Desk:
                 dataclasses.replace(said, person=self._known(said.person), language=language)
             )
 
-        return await self._safely(said.person, said.language, answer, said.command or said.text[:60])
+        message = await self._safely(said.person, said.language, answer, said.command or said.text[:60])
+        command = message.command or said.command or command_of(said.text)
+        return dataclasses.replace(message, command=command)
 
     async def press(self, press: Press) -> Message:
         """What a button does. The same press delivered twice adds one job."""

@@ -10,11 +10,12 @@ import dataclasses
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bot.menu import form_named
+from bot.menu import FORMS, form_named
+from bot.tokens import Token, tokens
 from engines.forms import Form, Param
 from engines.words import Refusal, Words
 
@@ -42,6 +43,12 @@ def read(text: str) -> Spoken:
     return reading.spoken()
 
 
+def command_of(text: str) -> str:
+    """The command a text begins with, whether or not the rest is understood; "" where it is none."""
+    name, _ = _command(text)
+    return name if any(form.name == name for form in FORMS) else ""
+
+
 def references(text: str) -> tuple[str, ...]:
     """Names of the attachments a text speaks of, each once; none where the text is not understood."""
     try:
@@ -62,66 +69,6 @@ def unparse(form: Form, names: Mapping[str, str] | None = None) -> str:
         if value is not None and value != defaults[key]:
             said.append(f"{key}:{_printed(p, value, names or {})}")
     return " ".join(said)
-
-
-# Tokens: words, quoted texts, and either of them behind a name.
-
-_KEY = re.compile(r"([^\W\d][\w-]*)[:=：＝]")
-_WORD = re.compile(r"\S+")
-_OPENERS = {'"': '"', "“": "”“„‟＂", "”": "”“„‟＂", "„": "”“„‟＂", "‟": "”“„‟＂", "＂": "＂"}
-_ESCAPES = {"n": "\n", "\\": "\\", **{quote: quote for quote in _OPENERS}}
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    raw: str  # as it was typed
-    text: str  # the value, without quotes
-    name: str = ""  # what stood before the colon
-    quoted: bool = False
-
-
-def tokens(text: str) -> Iterator[Token]:
-    """The words of a line. Raises `Refusal` where a quote is opened and not closed."""
-    at = 0
-    while at < len(text):
-        if text[at].isspace():
-            at += 1
-            continue
-        key = _KEY.match(text, at)
-        start, at = at, key.end() if key else at
-        value, at, quoted = _value(text, at)
-        yield Token(text[start:at], value, key.group(1) if key else "", quoted)
-
-
-def _value(text: str, at: int) -> tuple[str, int, bool]:
-    """The value at `at`, where it ends, and whether it was quoted; an `@` may stand before the quote."""
-    prefix = "@" if text[at : at + 1] == "@" and text[at + 1 : at + 2] in _OPENERS else ""
-    opener = text[at + len(prefix) : at + len(prefix) + 1]
-    if opener in _OPENERS and opener:
-        value, end = _quoted(text, at + len(prefix) + 1, _OPENERS[opener])
-        return prefix + value, end, True
-    if opener == "'" and at > 0 and not text[at - 1].isspace():  # seed:'7'; an apostrophe elsewhere is none
-        closed = re.compile(r"'([^']*)'(?!\S)").match(text, at)
-        if closed:
-            return closed.group(1), closed.end(), True
-    word = _WORD.match(text, at)
-    return (word.group(), word.end(), False) if word else ("", at, False)
-
-
-def _quoted(text: str, at: int, closers: str) -> tuple[str, int]:
-    found: list[str] = []
-    start = at
-    while at < len(text):
-        c = text[at]
-        if c == "\\" and text[at + 1 : at + 2] in _ESCAPES:
-            found.append(_ESCAPES[text[at + 1]])
-            at += 2
-        elif c in closers:
-            return "".join(found), at + 1
-        else:
-            found.append(c)
-            at += 1
-    raise Refusal(_UNCLOSED(text=text[start : start + 30]))
 
 
 def _command(text: str) -> tuple[str, str]:
@@ -286,10 +233,6 @@ def _quote(text: str, always: bool = False) -> str:
 
 _BLOB = re.compile(r"[0-9a-f]{64}")
 _PLAIN = re.compile(r"[\w.,+%/=][\w.,+%/=:;-]*")
-_UNCLOSED = Words(
-    'A quote is opened before “{text}” and not closed. Close it with ".',
-    '“{text}” 앞에서 따옴표가 열리고 닫히지 않았습니다. " 로 닫아 주십시오.',
-)
 _TWICE = Words("`{field}` is given twice.", "`{field}` 값이 두 번 있습니다.")
 _STRAY = Words(
     'I do not know what “{word}” belongs to in /{command}. Put values with spaces in "quotes".',
