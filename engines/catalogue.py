@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import difflib
 import json
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from engines import embedded
+from engines.model_files import Stamp, bytes_of, stamp
+from engines.model_files import header as header  # asked for by the doctor too
 from engines.words import Refusal, Words
 
 TXT2IMG, IMG2IMG, INPAINT = "txt2img", "img2img", "inpaint"
@@ -175,6 +175,16 @@ def find(name: str, kind: str | None, folder: Path | None = None, paths: Iterabl
 
 def look(path: Path) -> Model | None:
     """The model at `path` (a diffusers folder or a .safetensors file), or None where there is none we can run."""
+    seen = stamp(path)
+    if path not in _looked or _looked[path][0] != seen:
+        _looked[path] = (seen, _look(path))
+    return _looked[path][1]
+
+
+_looked: dict[Path, tuple[Stamp, Model | None]] = {}  # reading every model's files for each job is slow
+
+
+def _look(path: Path) -> Model | None:
     try:
         if path.is_dir():
             return _folder_model(path)
@@ -183,28 +193,6 @@ def look(path: Path) -> Model | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # half-copied or foreign: not a model
     return None
-
-
-def header(path: Path) -> dict[str, Any]:
-    """The header of a .safetensors file: tensor name → dtype, shape, data_offsets. `ValueError` where it is none.
-
-    https://github.com/huggingface/safetensors#format
-    """
-    with path.open("rb") as file:
-        start = file.read(8)
-        size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= size <= 100_000_000:
-            raise ValueError(f"{path.name} is no safetensors file")
-        read: dict[str, Any] = json.loads(file.read(size))
-        read.pop("__metadata__", None)
-        return read
-
-
-def bytes_of(path: Path) -> int:
-    """The size of a file, or of all files under a folder."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
 
 
 def _candidates(folder: Path | None, paths: Iterable[Path]) -> list[Path]:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from engines import catalogue
+from engines.model_files import Stamp, header
+from engines.model_files import stamp as stamp_of
 from engines.models import Blueprint, Piece
 from engines.words import Refusal, Words
 
@@ -47,6 +49,7 @@ def reader(
         defaults: kind → name for a request without a model's name.
     """
     known = tuple(paths)
+    seen: dict[Path, tuple[Stamp, Blueprint]] = {}
 
     def read(name: str, kind: str) -> Blueprint:
         said = name or (defaults or {}).get(kind, "")
@@ -56,13 +59,20 @@ def reader(
             if folder is None:
                 raise Refusal(_NOT_HERE(name=model.name))
             path = catalogue.fetch(model, folder)
-        if path.is_file():
-            from engines.single_file import file_blueprint
-
-            return file_blueprint(model.name, path, device, dtype)
-        return folder_blueprint(model.name, path, device, dtype)
+        stamp = stamp_of(path)
+        if path not in seen or seen[path][0] != stamp:
+            seen[path] = (stamp, _blueprint(model.name, path, device, dtype))
+        return seen[path][1]
 
     return read
+
+
+def _blueprint(name: str, path: Path, device: str, dtype: str) -> Blueprint:
+    if path.is_dir():
+        return folder_blueprint(name, path, device, dtype)
+    from engines.single_file import file_blueprint
+
+    return file_blueprint(name, path, device, dtype)
 
 
 def folder_blueprint(name: str, path: Path, device: str, dtype: str) -> Blueprint:
@@ -135,7 +145,7 @@ def _module(name: str, folder: Path, role: str, device: str, dtype: str) -> Piec
     files, variant = _weights(name, folder)
     config = _config(folder)
     told = json.dumps({k: v for k, v in config.items() if k not in _PASSING}, sort_keys=True)
-    size = sum(loaded_size(catalogue.header(file).values(), dtype) for file in files)
+    size = sum(loaded_size(header(file).values(), dtype) for file in files)
 
     def load() -> Any:
         with one_at_a_time:

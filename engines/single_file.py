@@ -17,6 +17,7 @@ from typing import Any
 
 from engines import architectures, catalogue, loading
 from engines.architectures import Config
+from engines.model_files import header
 from engines.models import Blueprint, Piece
 from engines.words import Refusal, Words
 
@@ -46,7 +47,7 @@ def file_blueprint(
     model = catalogue.look(path)
     if model is None:
         raise Refusal(_FOREIGN(name=name))
-    tensors = catalogue.header(path)
+    tensors = header(path)
     channels = 4 if len(model.kinds) > 1 else 9
     parts = shape(model.base, channels, v_prediction=model.base == "sd2" and channels == 4 and velocity(path))
     hashes = prefix_hashes(path, tensors)
