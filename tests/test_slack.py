@@ -153,10 +153,10 @@ async def test_an_event_delivered_again_after_a_restart_is_the_same_job(
         "type": "event_callback",
         "team_id": slack.team,
         "event_id": "Ev9",
-        "event": event | {"type": "app_mention"},
+        "event": event | {"type": "app_mention", "channel": "C0FLOOR"},
     }
     async with studio(slack, tmp_path) as world:
-        await slack._send("events_api", payload)
+        await slack.send("events_api", payload)
         await slack.until(lambda: len(slack.ephemerals) == 2)
         assert len(await world.jobs()) == 1
         assert len(slack.messages()) == 1
@@ -217,11 +217,7 @@ async def test_a_slow_desk_costs_no_acknowledgement(slack: SlackServer, tmp_path
         message = await world.done()
         acks.append(await slack.press(message, "Recipe"))
         assert max(ack.seconds for ack in acks) < 1
-        await slack.until(lambda: len(await_none(slack.messages())) == 2)
-
-
-def await_none(messages: list[Any]) -> list[Any]:
-    return [m for m in messages if pictures(m)]
+        await slack.until(lambda: len([m for m in slack.messages() if pictures(m)]) == 2)
 
 
 async def test_a_form_that_comes_too_late_is_offered_by_a_button(slack: SlackServer, tmp_path: Path) -> None:
@@ -245,9 +241,11 @@ async def test_what_the_text_already_said_stands_in_the_form(slack: SlackServer,
         assert first["steps"] == "12"
 
 
-async def test_what_is_wrong_with_a_form_is_said_in_the_form(slack: SlackServer, tmp_path: Path) -> None:
+async def test_what_is_wrong_with_a_form_is_said_in_the_form(
+    slack: SlackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.platforms.slack.ears.PATIENCE", 4.0)  # the machine may be busy with other tests
     async with studio(slack, tmp_path) as world:
-        await world.desk.tools.reader.read(png(), "warm.png")  # the first picture waits for a process to start
         await slack.slash("inpaint")
         view = await opened(slack)
         ack = await slack.submit(view, prompt="a scratch")
@@ -263,6 +261,26 @@ async def test_what_is_wrong_with_a_form_is_said_in_the_form(slack: SlackServer,
         assert ack.payload is None
         await world.done()
         assert not [e for e in slack.ephemerals if "needs" in e["text"]]
+
+
+async def test_a_no_that_comes_late_brings_the_form_back_as_it_was(
+    slack: SlackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.platforms.slack.ears.PATIENCE", 0.0)
+    async with studio(slack, tmp_path) as world:
+        await slack.slash("inpaint")
+        photo = slack.put_file("nut.png", png())
+        ack = await slack.submit(await opened(slack), image=[photo], prompt="a deep scratch", steps=9)
+        assert ack.payload is None
+        no = (await slack.until(lambda: slack.ephemerals))[0]
+        assert "mask" in no["text"]
+        await slack.press(no, "Open the inpaint form")
+        view = await opened(slack)
+        first = {b["block_id"]: b["element"].get("initial_value") for b in slack.views[view]["blocks"][1:]}
+        assert first["prompt"] == "a deep scratch"
+        await slack.submit(view, mask__words="box=2,2,20,20")
+        await world.done()
+        assert (await world.jobs())[0].request["steps"] == 9
 
 
 async def test_a_form_with_several_photos_makes_a_job_of_each(slack: SlackServer, tmp_path: Path) -> None:

@@ -6,14 +6,13 @@ import json
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from tests.loopback.slack_kit import check_message, check_view
+from .slack_kit import check_message, check_view
 
 if TYPE_CHECKING:
-    from tests.loopback.slack import SlackServer
+    from .slack import SlackServer
 
 Args = dict[str, Any]
 JSON_FIELDS = ("blocks", "metadata", "files", "view", "attachments")
@@ -244,7 +243,3 @@ class _Methods:
 
     def _shown(self, file: Args) -> Args:
         return self.book.file_object(file["id"])
-
-
-def same_host(url: str, root: str) -> bool:
-    return urlsplit(url).netloc == urlsplit(root).netloc
