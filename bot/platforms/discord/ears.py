@@ -15,6 +15,7 @@ from discord import app_commands
 from bot.platforms.discord import hearing
 from bot.platforms.discord.attachments import Fetcher, files_of
 from bot.platforms.discord.commands import AREA, AREAS, CHOICES
+from bot.platforms.discord.errors import FAILURES
 from bot.platforms.discord.hearing import Context
 from bot.platforms.discord.render import draw
 from bot.talk import Invocation, Message, Place, Press
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 HEARD = (discord.InteractionType.application_command, discord.InteractionType.component)
 ANSWERED = 40060  # already acknowledged: our first try did arrive
-DRAIN = 3.0  # seconds for answers in hand when we leave
+DRAIN = 1.5  # seconds for answers in hand when we leave
 
 NOT_OURS = Words("This button is not mine, or too old.", "제가 만든 버튼이 아니거나 너무 오래된 버튼입니다.")
 
@@ -105,19 +106,21 @@ class Ears(discord.Client):
 
     async def _acknowledge(self, interaction: Context) -> bool:
         """Tell Discord within its 3 s that we heard; before anything that may take time."""
-        late = time.time() - interaction.created_at.timestamp()
-        try:
-            await interaction.response.defer(ephemeral=True, thinking=True)
-        except discord.HTTPException as error:
-            if error.code != ANSWERED:
+        for attempt in (1, 2):
+            try:
+                await interaction.response.defer(ephemeral=True, thinking=True)
+                return True
+            except discord.HTTPException as error:
+                if error.code == ANSWERED:
+                    return True
+                late = time.time() - interaction.created_at.timestamp()
                 log.warning(
                     "could not acknowledge interaction %s (%.1f s old): %s", interaction.id, late, error
                 )
-            return error.code == ANSWERED
-        except (OSError, TimeoutError) as error:
-            log.warning("could not acknowledge interaction %s: %s", interaction.id, error)
-            return False
-        return True
+                return False
+            except FAILURES as error:  # it may have arrived: then the second try is told so
+                log.warning("try %d to acknowledge interaction %s: %r", attempt, interaction.id, error)
+        return False
 
     async def _hear(self, interaction: Context) -> Message:
         place = hearing.place_of(interaction.channel_id or 0, interaction.guild_id)
@@ -148,14 +151,20 @@ class Ears(discord.Client):
         return hearing.invocation_of(interaction, admins, fetcher)
 
     async def _reply(self, interaction: Context, answer: Message) -> None:
-        """Put the answer where "thinking…" stands; the asker alone sees it."""
-        drawn = draw(answer)
-        try:
-            await interaction.edit_original_response(
-                view=drawn.layout, attachments=drawn.files, allowed_mentions=drawn.mentions
-            )
-        except (discord.HTTPException, OSError, TimeoutError) as error:
-            log.warning("could not answer interaction %s: %s", interaction.id, error)
+        """Put the answer where "thinking…" stands; the asker alone sees it. It may be put there twice."""
+        for pause in (1.0, 0.0):
+            drawn = draw(answer)
+            try:
+                await interaction.edit_original_response(
+                    view=drawn.layout, attachments=drawn.files, allowed_mentions=drawn.mentions
+                )
+                return
+            except discord.HTTPException as error:
+                log.warning("could not answer interaction %s: %s", interaction.id, error)
+                return
+            except FAILURES as error:
+                log.warning("could not answer interaction %s: %r", interaction.id, error)
+                await asyncio.sleep(pause)
 
     async def _suggest(self, interaction: Context) -> None:
         data: Any = interaction.data or {}
@@ -166,7 +175,7 @@ class Ears(discord.Client):
         choices = [app_commands.Choice(name=name, value=name) for name in fitting[:CHOICES]]
         try:
             await interaction.response.autocomplete(choices)
-        except (discord.HTTPException, OSError, TimeoutError) as error:
+        except FAILURES as error:
             log.debug("could not suggest: %s", error)
 
     async def _models(self, command: str) -> list[str]:
@@ -209,5 +218,5 @@ class Ears(discord.Client):
                 reference=message.to_reference(fail_if_not_exists=False),
                 nonce=f"a{message.id}",
             )
-        except (discord.HTTPException, OSError, TimeoutError) as error:
+        except FAILURES as error:
             log.warning("could not answer message %s: %s", message.id, error)

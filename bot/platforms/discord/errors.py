@@ -13,6 +13,7 @@ from bot.talk import Gone, TooLarge, Unreachable
 TOO_LARGE = frozenset({40005, 50045})  # request entity too large, file exceeds the maximum size
 # 30046: too many edits of an old message. The message is there, but shut to us: same end as gone.
 NO_USE = frozenset({10003, 10004, 10008, 30046, 50001, 50007, 50013, 50083})
+FAILURES = (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError)  # of any call to Discord
 WAIT = 60.0  # seconds, where Discord forbids and does not say for how long
 
 

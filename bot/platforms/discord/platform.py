@@ -18,8 +18,8 @@ from yarl import URL
 from bot.menu import FORMS
 from bot.platforms.discord.attachments import Fetcher
 from bot.platforms.discord.ears import Ears, Reach
-from bot.platforms.discord.errors import translated
-from bot.platforms.discord.render import TEXT, Drawn, carries, draw
+from bot.platforms.discord.errors import FAILURES, translated
+from bot.platforms.discord.render import TEXT, carries, draw
 from bot.platforms.discord.sync import Notes, sync
 from bot.talk import Gone, Limits, Message, Place, Unreachable
 from engines.forms import Form
@@ -131,7 +131,7 @@ class Discord:
             await ears.start(self._token)
         except discord.LoginFailure as error:
             raise Refusal(BAD_TOKEN) from error
-        except (discord.DiscordException, OSError, TimeoutError) as error:
+        except FAILURES as error:
             log.warning("Discord: %s: %s", type(error).__name__, error)
         finally:
             self._client = None if self._client is ears else self._client
@@ -150,9 +150,9 @@ class Discord:
 
     async def post(self, place: Place, message: Message, key: str) -> str:
         channel = self._channel(place)
+        drawn = draw(message, key=key, new=True)
         with translated():
             async with asyncio.timeout(SAYING):
-                drawn = draw(message, key=key, new=True)
                 sent = await channel.send(
                     view=drawn.layout, files=drawn.files, allowed_mentions=drawn.mentions, nonce=key
                 )
@@ -160,9 +160,9 @@ class Discord:
 
     async def edit(self, place: Place, message_id: str, message: Message) -> None:
         known = self._channel(place).get_partial_message(int(message_id))
+        drawn = draw(message)
         with translated():
             async with asyncio.timeout(SAYING):
-                drawn: Drawn = draw(message)
                 # The list of attachments is the new one alone: what was there before is taken off.
                 await known.edit(view=drawn.layout, attachments=drawn.files, allowed_mentions=drawn.mentions)
 

@@ -12,6 +12,7 @@ from typing import Any
 import discord
 
 from bot.platforms.discord.commands import commands, fingerprint
+from bot.platforms.discord.errors import FAILURES
 from engines.forms import Form
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ async def sync(
             continue
         try:
             await _give(client, app, scope, those)
-        except (discord.DiscordException, OSError, TimeoutError) as error:
+        except FAILURES as error:
             log.error("Discord did not take the commands (%s): %s", scope, error)
             continue
         given[key] = now
