@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import shutil
 import sqlite3
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -176,10 +178,15 @@ def _models(config: Config) -> Iterator[Finding]:
 
 
 def damaged(model: Model) -> list[str]:
-    """The model's weight files that are not as long as their own headers say, or have none."""
+    """The model's weight files that are missing, or not as long as their own headers say."""
     assert model.path is not None
-    files = [model.path] if model.path.is_file() else sorted(model.path.rglob("*.safetensors"))
-    return [file.name for file in files if not _whole(file)]
+    if model.path.is_file():
+        return [] if _whole(model.path) else [model.path.name]
+    files = {*model.path.rglob("*.safetensors")}
+    for index in model.path.rglob("*.safetensors.index.json"):  # weights in several files
+        with suppress(OSError, ValueError, KeyError, AttributeError):
+            files |= {index.parent / name for name in json.loads(index.read_text())["weight_map"].values()}
+    return sorted(file.name for file in files if not _whole(file))
 
 
 def _whole(file: Path) -> bool:

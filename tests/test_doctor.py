@@ -114,6 +114,16 @@ async def test_a_damaged_model_is_found(tmp_path: Path) -> None:
     assert weights.name in finding.what.en
 
 
+def test_a_missing_part_of_the_weights_is_found(tmp_path: Path) -> None:
+    if not (embedded.INPAINT / "model_index.json").is_file():
+        pytest.skip("the embedded weights are not here")
+    copy = tmp_path / "model"
+    shutil.copytree(embedded.INPAINT, copy)
+    (part, *_) = copy.rglob("*-00001-of-*.safetensors")
+    part.unlink()
+    assert damaged(catalogue.Model("model", (), path=copy)) == [part.name]
+
+
 def test_the_embedded_models_are_whole() -> None:
     for model in catalogue.own():
         assert damaged(model) == []
