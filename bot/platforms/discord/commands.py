@@ -79,7 +79,7 @@ def slash_command(form: type[Form]) -> dict[str, Any]:
     return {
         "type": 1,
         "name": form.name,
-        **_korean_name(form.title.ko.replace(" ", "")),
+        **_korean_name(form.title.ko),
         **_described(form.about),
         "options": _distinct([option for _, option in options][:CHOICES]),
     }
@@ -96,7 +96,7 @@ def _options(name: str, p: Param) -> list[tuple[int, dict[str, Any]]]:
     option = {
         "type": int(KINDS[p.kind]),
         "name": name,
-        **_korean_name(p.label.ko.replace(" ", "")),
+        **_korean_name(p.label.ko),
         **_described(p.help),
         "required": required,
         **_bounds(p),
@@ -134,6 +134,7 @@ def _described(words: Words) -> dict[str, Any]:
 
 
 def _korean_name(name: str) -> dict[str, Any]:
+    name = name.replace(" ", "").lower()
     return {"name_localizations": {"ko": name}} if OPTION_NAME.fullmatch(name) else {}
 
 
@@ -141,10 +142,10 @@ def _distinct(options: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Two options may not share a Korean name: the later one goes without."""
     taken: set[str] = {option["name"] for option in options}
     for option in options:
-        korean = option.get("name_localizations", {}).get("ko")
+        korean = option.get("name_localizations", {}).get("ko", "")
         if korean in taken and korean != option["name"]:
             del option["name_localizations"]
-        taken.add(korean)
+        taken.add(korean or option["name"])
     return options
 
 

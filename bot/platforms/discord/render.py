@@ -120,7 +120,7 @@ def _item(name: str, alt: str | None, file: File) -> discord.MediaGalleryItem:
 def plain_name(name: str, taken: set[str]) -> str:
     """A file name that `attachment://` can point to, unlike all `taken`; it is added to them."""
     path = PurePath(name)
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", path.stem).strip("_")[-80:] or "file"
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", path.stem).strip("_-")[-80:] or "file"
     ending = re.sub(r"[^A-Za-z0-9.]+", "", path.suffix)[:10]
     number, chosen = 1, stem + ending
     while chosen in taken:
