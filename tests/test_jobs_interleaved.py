@@ -15,7 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from storage.jobs import CRASHES
 from storage.results import NewResult
 from storage.store import Store
-from tests.chat import NOW, add_job
+from chat import NOW, add_job
 
 T = TypeVar("T")
 FINAL = {"done", "failed", "cancelled"}

@@ -104,7 +104,7 @@ async def campaign(folder: Path, discord: Discord, *, kills: int, seed: int, bro
         asking = asyncio.create_task(_people(discord, rng, report))
         for n in range(kills):
             await studio.start()
-            await _moment(studio, discord, rng, PHASES[n % len(PHASES)] if n % 2 else "")
+            await _moment(studio, discord, rng, PHASES[n // 2 % len(PHASES)] if n % 2 else "")
             fell = studio.phases.now() or {"idle"}
             if (status := await studio.end(signal.SIGKILL)) != -signal.SIGKILL:
                 raise RuntimeError(f"the studio ended by itself with status {status}: see {folder}/log")
@@ -127,17 +127,17 @@ async def _moment(studio: Studio, discord: Discord, rng: random.Random, phase: s
     if not phase:
         await asyncio.sleep(rng.expovariate(1 / 0.8))
         return
-    await asyncio.sleep(rng.uniform(0.0, 0.8))
+    await asyncio.sleep(rng.uniform(0.0, 0.6))
     while phase not in studio.phases.now() and time.monotonic() < deadline:
-        await asyncio.sleep(0.002)
-    await asyncio.sleep(rng.uniform(0.0, 0.004))
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(rng.uniform(0.0, 0.01))
 
 
 async def _people(discord: Discord, rng: random.Random, report: Report) -> None:
     """Five people ask, now and then."""
     while True:
-        await asyncio.sleep(rng.uniform(0.05, 0.35))
-        options = {"prompt": f"nut {report.asked}", "steps": rng.randint(1, 12), "seed": rng.randint(0, 99)}
+        await asyncio.sleep(rng.uniform(0.02, 0.2))
+        options = {"prompt": f"nut {report.asked}", "steps": rng.randint(1, 8), "seed": rng.randint(0, 99)}
         if await discord.command("txt2img", options, user=rng.randint(1, 5)):
             report.asked += 1
 

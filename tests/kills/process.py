@@ -12,6 +12,7 @@ import functools
 import json
 import logging
 import os
+import random
 import sys
 import uuid
 from collections.abc import Awaitable, Callable
@@ -41,12 +42,15 @@ def around(owner: Any, name: str, wrap: Callable[[Method], Method]) -> None:
 
 
 def watch(owner: Any, name: str, phase: str, phases: Phases) -> None:
-    """Tell when the method is inside."""
+    """Tell when the method is inside; a little longer than it takes, so that kills fall before and after it too."""
 
     def wrap(method: Method) -> Method:
         async def watched(*args: Any, **more: Any) -> Any:
             with phases.inside(phase):
-                return await method(*args, **more)
+                await asyncio.sleep(random.uniform(0.0, 0.01))
+                got = await method(*args, **more)
+                await asyncio.sleep(random.uniform(0.0, 0.01))
+                return got
 
         return watched
 
@@ -175,6 +179,7 @@ class Life:
 def live(life: Life) -> None:
     phases = Phases(Path(life.phases))
     phases.clear()
+    random.seed(os.getpid())
     if life.broken:
         BROKEN[life.broken]()
     watch_all(phases)

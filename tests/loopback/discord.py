@@ -224,7 +224,10 @@ class Discord:
             await request.read()
             body = {"message": "You are being rate limited.", "retry_after": 0.1, "global": False}
             return _json(body, status=429, headers={"Retry-After": "1", "Via": "1.1 loopback"})
-        response = await act(self, request, match)
+        try:
+            response = await act(self, request, match)
+        except ConnectionError:  # killed while it spoke: nothing was said
+            return _error(400, 0, "hung up")
         if faults and faults.strikes("drop") and request.transport is not None:
             request.transport.abort()
         return response
