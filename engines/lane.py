@@ -291,8 +291,6 @@ class Lane:
         self._release(ticket)
         if ticket in self.tickets:
             self.tickets.remove(ticket)
-        if isinstance(event, Failed) and event.trace:
-            log.error("job %d failed: %s\n%s", ticket.work.id, event.reason.en, event.trace)
         ticket.over(event)
 
     def _abandon(self, event: Failed) -> None:

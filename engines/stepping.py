@@ -44,7 +44,7 @@ def _step(tickets: Sequence[Ticket], outcome: Outcome) -> None:
         _step(tickets[:half], outcome)
         _step(tickets[half:], outcome)
     else:
-        log.warning("a step of %d runs failed; each steps alone:\n%s", len(tickets), failure.trace)
+        log.warning("a step of %d runs failed (%s); each steps alone", len(tickets), failure.code)
         for ticket in tickets:
             _step([ticket], outcome)
 
