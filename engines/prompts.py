@@ -49,8 +49,10 @@ def _encoded(parts: Parts, text: str) -> torch.Tensor:
 def left_out(tokenizer: Any, text: str) -> str:
     """The end of `text` that does not fit the model, or ''."""
     room = tokenizer.model_max_length - 2  # a token to begin and one to end
-    ids = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids
-    return str(tokenizer.decode(ids[room:])) if len(ids) > room else ""
+    read = tokenizer(
+        text, add_special_tokens=False, truncation=False, verbose=False, return_offsets_mapping=True
+    )
+    return text[read.offset_mapping[room][0] :] if len(read.input_ids) > room else ""
 
 
 def shortened(tokenizer: Any, name: str, text: str) -> list[Words]:
