@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import discord
 import simcord
 import simcord.backend.cdn
 from aiohttp import web
+from discord.gateway import DiscordWebSocket
 from discord.http import Route
 from PIL import Image
 from simcord._runtime import _BOT_SCOPE
@@ -202,13 +204,30 @@ async def host() -> AsyncIterator[Host]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     served = Host(f"http://127.0.0.1:{runner.addresses[0][1]}")
-    base = mock.patch.object(Route, "BASE", Route.BASE)
     cdn = mock.patch.object(simcord.backend.cdn, "CDN_BASE", served.address)
     try:
-        with base, cdn:
-            yield served
+        with cdn:
+            async with elsewhere():
+                yield served
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def elsewhere() -> AsyncIterator[None]:
+    """discord.py's addresses are back in their place afterwards."""
+    base = mock.patch.object(Route, "BASE", Route.BASE)
+    gateway = mock.patch.object(DiscordWebSocket, "DEFAULT_GATEWAY", DiscordWebSocket.DEFAULT_GATEWAY)
+    with base, gateway:
+        yield
+
+
+async def until(told: Callable[[], Any], seconds: float = 10.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := told()):
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+    return found
 
 
 def picture_file(folder: Path, name: str = "a.png", colour: str = "red") -> Path:

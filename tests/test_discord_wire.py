@@ -12,9 +12,7 @@ from unittest import mock
 
 import pytest
 from aiohttp import web
-from discord.gateway import DiscordWebSocket
-from discord.http import Route
-from discord_world import Desk, picture_file, png
+from discord_world import Desk, elsewhere, picture_file, png, until
 
 from bot.platforms.discord import Discord, live_check, platform
 from bot.platforms.discord.attachments import DiscordFile, Fetcher
@@ -39,23 +37,6 @@ async def connected(desk: Any, **settings: Any) -> AsyncIterator[tuple[Server, D
             await asyncio.wait([serving], timeout=10)
         assert serving.done()
         assert server.unknown == []
-
-
-@asynccontextmanager
-async def elsewhere() -> AsyncIterator[None]:
-    """discord.py's addresses are back in their place afterwards."""
-    base = mock.patch.object(Route, "BASE", Route.BASE)
-    gateway = mock.patch.object(DiscordWebSocket, "DEFAULT_GATEWAY", DiscordWebSocket.DEFAULT_GATEWAY)
-    with base, gateway:
-        yield
-
-
-async def until(told: Callable[[], Any], seconds: float = 10.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := told()):
-        assert time.monotonic() < end
-        await asyncio.sleep(0.01)
-    return found
 
 
 def failing(server: Server, kind: str, calls: list[str]) -> Any:
