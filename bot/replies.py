@@ -60,7 +60,7 @@ def status(
     drawn = Words(*(bar(progress.step, progress.total),) * 2)
     parts = [
         drawn,
-        *([time_left(eta)] if eta is not None else []),
+        *([time_left(eta)] if eta is not None and progress.step < progress.total else []),
         *([progress.note] if progress.note else []),
     ]
     head = _RUNNING(id=job.id, command=job.command, how=_dotted(parts))

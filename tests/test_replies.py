@@ -98,6 +98,7 @@ def test_running() -> None:
     assert message.bar is not None
     assert (message.bar.step, message.bar.total, message.preview) == (12, 25, b"jpg")
     assert message.kind == "progress"
+    assert "left" not in replies.status(job(state="running"), progress=Progress(25, 25), eta=0.0).text
 
 
 def test_an_inpainting_can_show_its_mask_before_it_is_done() -> None:
