@@ -165,6 +165,35 @@ async def test_a_message_that_became_a_job_is_answered_by_the_job_alone() -> Non
         assert w.ours() == []
 
 
+async def test_who_names_the_bots_role_is_told_to_name_the_bot() -> None:
+    desk = Desk()
+    async with world(desk) as w:
+        me, other = w.env.bot.user.id, w.guild.create_role("painters")
+        cached = w.env.bot.get_guild(w.guild.id)
+        role = next(role for role in cached.roles if role.name != "@everyone" and role.id != other.id)
+        role.tags = discord.RoleTags({"bot_id": str(me)})  # simcord leaves out whose role it is
+        await w.ann.send(w.channel, f"<@&{role.id}> /jobs")
+        await w.ann.send(w.channel, f"<@&{other.id}> /jobs")
+        (answer,) = w.ours()
+        assert "mention me myself" in text(answer)
+    assert desk.heard == []
+
+
+async def test_a_thread_is_a_place_of_its_own() -> None:
+    desk = Desk(lambda said: Message("said", "here"))
+    async with world(desk) as w:
+        parent = w.env.bot.get_channel(w.channel.id)
+        thread = await parent.create_thread(name="nuts", type=discord.ChannelType.public_thread)
+        await w.env.settle()
+        (handle,) = w.channel.threads
+        await w.ann.slash(handle, "jobs")
+        (said,) = desk.heard
+        assert (said.place.channel, said.place.guild) == (str(thread.id), str(w.guild.id))
+        number = await w.platform.post(said.place, queued(), "ds42s")
+        assert await w.platform.find(said.place, "ds42s", 0) == number
+        assert await w.platform.find(w.place, "ds42s", 0) is None
+
+
 async def test_a_direct_message_needs_no_mention() -> None:
     desk = Desk(lambda said: Message("said", "네"))
     async with world(desk) as w:

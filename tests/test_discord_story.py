@@ -154,6 +154,9 @@ async def test_from_a_slash_command_to_a_gallery_in_one_message(tmp_path: Path) 
             buttons(answer)
         )
         assert "seed 100" in text(answer)
+        shown = await w.bob.click(w.shown(answer), label="Show mask")
+        assert shown.ephemeral
+        assert len(shown.response.attachments) == 1, "the photo with the mask over it, for who asked"
         assert "a photo of a nut with a scratch" in text(answer)
 
 

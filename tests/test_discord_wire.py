@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -188,6 +189,48 @@ async def test_a_token_discord_does_not_know_is_a_sentence(
 
 def _no_longer_than(sleep: Any, most: float) -> Any:
     return lambda seconds, *more: sleep(min(seconds, most), *more)
+
+
+@pytest.mark.parametrize(
+    ("guilds", "endpoint", "expected"),
+    [([{"id": "2", "name": "factory"}], None, [True, True]), ([], "https://x.example", [True, False, False])],
+)
+async def test_the_doctor_looks_at_what_can_be_wrong(
+    guilds: list[Any], endpoint: str | None, expected: list[bool]
+) -> None:
+    rest = Server._rest
+
+    async def answering(server: Server, request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/guilds"):
+            return _json([_guild(**one) for one in guilds])
+        response = await rest(server, request)
+        if request.path.endswith("/applications/@me") and isinstance(response, web.Response):
+            return _json(json.loads(str(response.text)) | {"interactions_endpoint_url": endpoint})
+        return response
+
+    with mock.patch.object(Server, "_rest", answering):
+        async with Server() as server, elsewhere():
+            found = await live_check("token", api_base=server.api)
+    assert [right for right, _ in found] == expected
+    assert all(words.en != words.ko for _, words in found)
+    if not guilds:
+        assert "client_id=1000" in found[-1][1].en
+
+
+def _json(told: Any) -> web.Response:
+    return web.Response(body=json.dumps(told).encode(), content_type="application/json")
+
+
+def _guild(id: str, name: str) -> dict[str, Any]:
+    return {
+        "id": id,
+        "name": name,
+        "icon": None,
+        "banner": None,
+        "owner": False,
+        "permissions": "0",
+        "features": [],
+    }
 
 
 # Files

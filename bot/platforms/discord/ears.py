@@ -189,9 +189,12 @@ class Ears(discord.Client):
         if self.user is None:
             return
         text = hearing.message_text(message, self.user.id)
-        if text is None:
-            return
         guild = message.guild
+        if text is None:
+            if hearing.names_our_role(message, self.user.id):
+                words = hearing.NAME_ME.of(hearing.language_of_text("", guild))
+                await self._answer_message(message, Message("refused", words))
+            return
         sent = [
             a.to_dict() | {"filename": a.filename, "url": a.url, "size": a.size} for a in message.attachments
         ]

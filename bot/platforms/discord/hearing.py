@@ -25,6 +25,10 @@ NO_PICTURE = Words(
     "There is no picture in this message. Choose a message that shows one.",
     "이 메시지에는 사진이 없습니다. 사진이 있는 메시지를 골라 주십시오.",
 )
+NAME_ME = Words(
+    "Discord does not show me messages that mention my role. Please mention me myself, or use the `/` commands.",
+    "제 역할을 멘션하신 메시지는 Discord가 저에게 보여 주지 않습니다. 저를 직접 멘션하시거나 `/` 명령을 사용해 주십시오.",
+)
 NOT_ALLOWED = Words(
     "I may not do this in this channel: {names}. Please ask an administrator to allow it, or use another channel.",
     "이 채널에서 필요한 권한이 없습니다: {names}. 관리자에게 권한을 요청하시거나 다른 채널에서 사용해 주십시오.",
@@ -101,14 +105,17 @@ def message_text(message: discord.Message, me: int) -> str | None:
     In a server it must name us (a reply alone does not); in a direct message everything is for us.
     """
     names = [f"<@{me}>", f"<@!{me}>"]
-    if message.guild is not None:
-        names += [f"<@&{role.id}>" for role in message.guild.roles if role.tags and role.tags.bot_id == me]
-        if not any(name in message.content for name in names):
-            return None
+    if message.guild is not None and not any(name in message.content for name in names):
+        return None
     text = message.content
     for name in names:
         text = text.replace(name, " ", 1)
     return text.strip()
+
+
+def names_our_role(message: discord.Message, me: int) -> bool:
+    """Whether someone mentioned the bot's own role in place of the bot: Discord then hides the words from us."""
+    return any(role.tags is not None and role.tags.bot_id == me for role in message.role_mentions)
 
 
 def _said(
