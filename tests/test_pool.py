@@ -244,9 +244,10 @@ async def test_stopping_suspends_what_is_in_flight_and_tells_it_apart_from_faili
         assert end.code == "stopped"
     assert toy.held == 0
     assert pool.room() == 0
-    assert not [
-        thread for thread in threading.enumerate() if thread.name.startswith(("lane", "pack", "fetch"))
-    ]
+    for thread in threading.enumerate():
+        if thread.name.startswith(("lane", "pack", "fetch")):
+            thread.join(5)
+            assert not thread.is_alive(), thread.name
     (end,) = ends(await all_of(pool, ask()))
     assert isinstance(end, Failed)
     assert end.code == "stopped", "nothing hangs on a stopped pool"
