@@ -115,8 +115,8 @@ def _part(piece: str, spec: str) -> Part:
     word = re.sub(r"[\s_:=-]+", "-", text).strip("-")
     if word in _SIMPLE:
         return _SIMPLE[word]
-    if word in COLOURS:
-        return Colour(COLOURS[word])
+    if word in COLOURS or word.startswith("#"):
+        return Colour(_colour(word, spec))
     if named := _COLOUR_WORD.match(text):
         return Colour(_colour(named[1].strip(), spec))
     rest, times = _BOX_WORD.subn("", text)

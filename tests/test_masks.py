@@ -296,6 +296,7 @@ async def test_boxes(reader: PictureReader, spec: str, boxes: list[tuple[int, in
         ("colour", Colour()),
         ("color:red", Colour((255, 0, 0))),
         ("colour=#0f8", Colour((0, 255, 136))),
+        ("#ff0000", Colour((255, 0, 0))),
         ("빨간색", Colour((255, 0, 0))),
     ],
 )
