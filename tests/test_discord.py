@@ -302,6 +302,7 @@ async def test_only_the_asker_is_notified_and_only_by_a_new_message() -> None:
         (sent,) = w.ours()
         assert set(sent.ping_user_ids) == {ann.id}
         assert not sent.mention_everyone
+        assert "@everyone" not in text(sent), "and it does not even look like it"
         await w.platform.edit(w.place, number, Message("finished", loud, mention=f"discord:{ann.id}"))
         assert not sent.ping_user_ids
         assert f"<@{ann.id}>" not in text(sent)
