@@ -73,11 +73,15 @@ class Diffusion:
         request = _asked(work)
         self._models.prepare(request.model, request.name)
 
+    def lease(self, model: str, kind: str) -> Lease:
+        """The parts that a request of this kind would run on."""
+        return self._models.lease(model, kind)
+
     @torch.inference_mode()
     def begin(self, work: Work) -> Pictures:
         """Text encoded, photo encoded, noise drawn. Raises `Refusal` for a photo or mask that will not do."""
         request = _asked(work)
-        lease = self._models.lease(request.model, request.name)
+        lease = self.lease(request.model, request.name)
         try:
             return self._begun(work, request, lease)
         except BaseException:

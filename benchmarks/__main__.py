@@ -1,0 +1,7 @@
+"""`python -m benchmarks`: all of them, one after another."""
+
+from __future__ import annotations
+
+from benchmarks import throughput
+
+throughput.main()

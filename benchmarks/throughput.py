@@ -1,0 +1,266 @@
+"""Eight people's mixed requests through the pool, against the same requests one after another through `pipe()`.
+
+Both sides in one process, with the same modules resident, warmed up, and the same PNG files written. Wall time and
+processor time are both told: the second does not mind what else the machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import described, keep
+from engines import recipe, samplers
+from engines.devices import Device, probe
+from engines.diffusion import Diffusion
+from engines.engine import Work
+from engines.events import Failed, Finished
+from engines.lane import Pace
+from engines.models import Parts
+from engines.pool import Pool
+from engines.requests import Diffusion as Asked
+from engines.requests import Img2Img, Inpaint, Txt2Img
+from engines.studio import EngineSettings, open_diffusion
+
+PEOPLE = 8
+
+
+def requests(steps: int) -> list[Asked]:
+    """Eight people who agree on nothing: kind, sampler, steps, guidance, prompt, seed. `steps` is the middle."""
+    few, many = steps - steps // 4, steps + steps // 4
+    return [
+        Txt2Img(prompt="a photo of a scratched metal nut", seed=1, steps=steps, sampler="DPM++ 2M Karras"),
+        Txt2Img(prompt="a photo of a tile with a stain", seed=2, steps=many, sampler="Euler a", guidance=5.0),
+        Img2Img(
+            prompt="a photo of worn leather", image="photo", seed=3, steps=many, sampler="UniPC", strength=0.8
+        ),
+        Txt2Img(
+            prompt="a photo of a pill with a crack", seed=4, steps=few, sampler="DDIM", negative="blurry"
+        ),
+        Txt2Img(prompt="a photo of wood with a hole", seed=5, steps=steps, sampler="Euler", guidance=1.0),
+        Img2Img(prompt="a photo of a carpet", image="photo", seed=6, steps=steps, sampler="LMS Karras"),
+        Txt2Img(
+            prompt="a photo of a dented metal plate", seed=7, steps=few, sampler="DPM++ 2M SDE", guidance=9.0
+        ),
+        Txt2Img(prompt="금속 너트 사진", seed=8, steps=steps, sampler="PNDM"),
+    ]
+
+
+def inpainting(steps: int) -> list[Asked]:
+    """Eight people who put defects into photos with the 9-channel model."""
+    return [
+        Inpaint(
+            prompt=asked.prompt,
+            negative=asked.negative,
+            image="photo",
+            mask="mask",
+            seed=asked.seed,
+            steps=asked.steps,
+            sampler=asked.sampler,
+            guidance=asked.guidance,
+        )
+        for asked in requests(steps)
+    ]
+
+
+@dataclass(slots=True)
+class Counted:
+    """What went through the UNets."""
+
+    calls: int = 0
+    rows: int = 0
+
+    @contextmanager
+    def of(self, unet: torch.nn.Module) -> Iterator[None]:
+        def count(module: Any, args: tuple[torch.Tensor, ...]) -> None:
+            self.calls += 1
+            self.rows += len(args[0])
+
+        hook = unet.register_forward_pre_hook(count)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One side's cost of all the requests."""
+
+    wall: float  # seconds
+    processor: float  # seconds over all cores
+    calls: int  # of the UNet
+    rows: int
+
+
+def measured(what: Callable[[], None], unet: torch.nn.Module) -> Figures:
+    counted = Counted()
+    with counted.of(unet):
+        wall, processor = time.perf_counter(), time.process_time()
+        what()
+        wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    return Figures(wall, processor, counted.calls, counted.rows)
+
+
+class Bench:
+    """The two sides on the same modules."""
+
+    def __init__(self, settings: EngineSettings, device: Device, folder: Path, rows: int) -> None:
+        made = open_diffusion(settings, device)
+        assert isinstance(made, Diffusion)
+        self.engine, self.device, self.folder, self.rows = made, device, folder, rows
+        self.files = {"photo": folder / "photo.png", "mask": folder / "mask.png"}
+        self._pipes: dict[str, Any] = {}
+
+    def through_pool(self, asked: list[Asked]) -> None:
+        asyncio.run(self._through_pool(asked))
+
+    async def _through_pool(self, asked: list[Asked]) -> None:
+        pool = Pool(
+            {Txt2Img: lambda d: self.engine, Img2Img: lambda d: self.engine, Inpaint: lambda d: self.engine},
+            [self.device],
+            slots=PEOPLE,
+            pace=Pace(rows=self.rows),
+        )
+        await pool.start()
+        try:
+            await asyncio.gather(*(self._one(pool, i, one) for i, one in enumerate(asked)))
+        finally:
+            await pool.stop(10)
+
+    async def _one(self, pool: Pool, number: int, asked: Asked) -> None:
+        folder = self.folder / f"pool{number}"
+        folder.mkdir(exist_ok=True)
+        async with aclosing(pool.run(Work(number, f"person {number}", asked, folder, self.files))) as events:
+            async for event in events:
+                if isinstance(event, Failed):
+                    raise RuntimeError(f"{asked}: {event.reason.en} {event.trace}")
+                if isinstance(event, Finished):
+                    return
+
+    def one_after_another(self, asked: list[Asked], parts: Parts) -> None:
+        for number, one in enumerate(asked):
+            made = self.pipe(one, parts)(**self._said(one, parts)).images[0]
+            told = {"request": one.to_json(), "width": made.width, "height": made.height}
+            recipe.write(self.folder / f"pipe{number}.png", recipe.png(made, told))
+
+    def pipe(self, asked: Asked, parts: Parts) -> Any:
+        """The resident pipeline of the request's kind, with its sampler."""
+        import diffusers
+
+        kind = {"txt2img": "", "img2img": "Img2Img", "inpaint": "Inpaint"}[asked.name]
+        name = f"StableDiffusion{kind}Pipeline"
+        if name not in self._pipes:
+            roles = ("vae", "text_encoder", "tokenizer", "unet")
+            self._pipes[name] = getattr(diffusers, name)(
+                **{role: getattr(parts, role) for role in roles},
+                scheduler=samplers.build("Euler", parts.scheduler_config, 10),
+                safety_checker=None,
+                feature_extractor=None,
+                requires_safety_checker=False,
+            )
+            self._pipes[name].set_progress_bar_config(disable=True)
+        pipe = self._pipes[name]
+        pipe.scheduler = samplers.build(asked.sampler, parts.scheduler_config, asked.steps)
+        return pipe
+
+    def _said(self, asked: Asked, parts: Parts) -> dict[str, Any]:
+        said: dict[str, Any] = {
+            "prompt": asked.prompt,
+            "negative_prompt": asked.negative,
+            "num_inference_steps": asked.steps,
+            "guidance_scale": asked.guidance,
+            "generator": torch.Generator("cpu").manual_seed(asked.seed),
+        }
+        if isinstance(asked, Img2Img | Inpaint):
+            said |= {"image": Image.open(self.files["photo"]), "strength": asked.strength}
+        if isinstance(asked, Inpaint):
+            said["mask_image"] = Image.open(self.files["mask"])
+        if not isinstance(asked, Img2Img):
+            said |= {"width": parts.native, "height": parts.native}
+        return said
+
+
+def compared(bench: Bench, asked: list[Asked], kind: str) -> dict[str, Any]:
+    """Both sides, each warmed up by two steps of everything."""
+    with bench.engine.lease("", kind) as lease:
+        parts = lease.parts
+        prepared(bench, parts.native)
+        warm = [replace(one, steps=2) for one in asked]
+        bench.one_after_another(warm, parts)
+        bench.through_pool(warm)
+        pipe = measured(lambda: bench.one_after_another(asked, parts), parts.unet)
+        pool = measured(lambda: bench.through_pool(asked), parts.unet)
+    return {
+        "rows of one call at most": bench.rows,
+        "pipe() s": round(pipe.wall, 2),
+        "pool s": round(pool.wall, 2),
+        "times faster": round(pipe.wall / pool.wall, 2),
+        "times less processor time": round(pipe.processor / pool.processor, 2),
+        "UNet calls, pipe()": pipe.calls,
+        "UNet ticks, pool": pool.calls,
+        "ticks / solo calls": round(pool.calls / pipe.calls, 3),
+        "rows, pipe()": pipe.rows,
+        "rows, pool": pool.rows,
+        "pictures a second, pool": round(len(asked) / pool.wall, 3),
+    }
+
+
+def prepared(bench: Bench, side: int) -> None:
+    """A photo and a mask of the model's size: nothing to crop on either side."""
+    values = np.random.default_rng(0).integers(0, 256, (side // 8, side // 8, 3), np.uint8)
+    Image.fromarray(values).resize((side, side), Image.Resampling.BICUBIC).save(bench.files["photo"])
+    mask = Image.new("L", (side, side))
+    mask.paste(255, (side // 4, side // 4, side * 3 // 4, side * 3 // 4))
+    mask.save(bench.files["mask"])
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=16, help="of the middle request")
+    parser.add_argument("--rows", type=int, default=16, help="rows of one UNet call at most")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--threads", type=int, default=0)
+    said = parser.parse_args(argv)
+    device = probe((said.device,), dtype=said.dtype, threads=said.threads)[0]
+    machine = described(device.name)
+    figures: dict[str, Any] = {"machine": machine, "people": PEOPLE, "steps": said.steps}
+    with tempfile.TemporaryDirectory() as folder:
+        settings = EngineSettings(models=Path(folder))
+        bench = Bench(settings, device, Path(folder), said.rows)
+        figures["text and image to image"] = compared(bench, requests(said.steps), "txt2img")
+        bench._pipes.clear()
+        figures["inpainting"] = compared(bench, inpainting(said.steps), "inpaint")
+    show(figures)
+    Console().print(f"kept in {keep('throughput', figures).relative_to(Path.cwd())}")
+
+
+def show(figures: dict[str, Any]) -> None:
+    """The figures as a table."""
+    table = Table(title=f"{PEOPLE} people's mixed requests: pool against resident pipe(), one after another")
+    table.add_column("")
+    groups = ["text and image to image", "inpainting"]
+    for group in groups:
+        table.add_column(group, justify="right")
+    for name in figures[groups[0]]:
+        table.add_row(name, *(str(figures[group][name]) for group in groups))
+    Console().print(table)
+    Console().print(", ".join(f"{k}: {v}" for k, v in figures["machine"].items()))
+
+
+if __name__ == "__main__":
+    main()
