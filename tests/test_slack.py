@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.loopback.slack import Fault, SlackServer
+from tests.loopback.slack import Fault, SlackServer, What
 from tests.slack_world import labels, mask_png, pictures, png, studio, text
+
+# what goes wrong with a call, and below which luck: 13 % of all
+BAD_DAY: list[tuple[What, float]] = [
+    ("500", 0.03),
+    ("429", 0.05),
+    ("lost", 0.07),
+    ("dropped", 0.11),
+    ("500-after", 0.13),
+]
 
 
 @pytest.fixture
@@ -372,3 +383,27 @@ async def test_a_new_socket_when_slack_asks_for_one(slack: SlackServer, tmp_path
         await slack.until(lambda: slack.sockets and slack.sockets[-1] is not old)
         await slack.slash('txt2img "a nut"')
         await world.done()
+
+
+async def test_nothing_is_lost_or_said_twice_on_a_bad_day(slack: SlackServer, tmp_path: Path) -> None:
+    rng = random.Random(7)
+
+    def chaos(method: str) -> What | None:
+        if method.startswith(("views", "response", "download", "apps", "auth")):
+            return None
+        luck = rng.random()
+        return next((what for what, until in BAD_DAY if luck < until), None)
+
+    async with studio(slack, tmp_path) as world:
+        slack.chaos = chaos
+        for i in range(8):
+            await slack.mention(f'txt2img "nut {i}" count:2')
+        jobs = [f"#{i + 1} done" for i in range(8)]
+        await slack.until(lambda: all(any(job in text(m) for m in slack.messages()) for job in jobs), 45)
+        slack.chaos = lambda method: None
+        await asyncio.sleep(0.5)
+        said = [re.findall(r"#(\d+)", text(m))[0] for m in slack.messages()]
+        assert sorted(said, key=int) == [str(i + 1) for i in range(8)]
+        assert len(await world.jobs()) == 8
+    hurt = {what for what, _ in BAD_DAY}
+    assert hurt <= set(slack.went_wrong), slack.went_wrong

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
@@ -56,6 +57,7 @@ class SlackServer:
     port: int = 0
 
     faults: list[Fault] = field(default_factory=list)
+    went_wrong: Counter[What] = field(default_factory=Counter)
     complaints: list[str] = field(default_factory=list)
     calls: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
     channels: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -132,9 +134,12 @@ class SlackServer:
         for fault in self.faults:
             if fault.method in (method, "*") and fault.times > 0:
                 fault.times -= 1
+                self.went_wrong[fault.what] += 1
                 return fault
-        what = self.chaos(method)
-        return Fault(method, what) if what else None
+        if what := self.chaos(method):
+            self.went_wrong[what] += 1
+            return Fault(method, what)
+        return None
 
     async def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> Any:
         """Wait until it is true of the book, and return what it gave."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -18,8 +18,10 @@ from bot.talk import Gone, Unreachable
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Method = Callable[..., Awaitable[AsyncSlackResponse]]
 
+API = "https://slack.com/api/"
 TIMEOUT = 30.0  # seconds for one call
 PER_MINUTE = 45  # chat.update: Slack's tier 3 is 50 a minute for the workspace, all jobs together
 SPARE = 15  # of which progress edits never take the last ones: answers must always get through
@@ -180,6 +182,19 @@ class Api:
         wait = self._edits.take(SPARE if droppable else -PER_MINUTE)
         if wait > 0:
             raise Unreachable("the budget for edits is used up", retry_after=wait)
+
+
+async def patiently(act: Callable[[], Awaitable[T]], tries: int = 4) -> T:
+    """Do what does no harm when it is done twice, again when Slack does not answer."""
+    for tried in range(1, tries):
+        try:
+            return await act()
+        except Unwelcome:
+            raise
+        except Unreachable as error:
+            log.info("again in a moment: %s", error)
+            await asyncio.sleep(min(max(error.retry_after, 0.3 * tried), 30.0))
+    return await act()
 
 
 class Bucket:

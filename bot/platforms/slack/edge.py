@@ -15,7 +15,7 @@ from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.errors import SlackApiError
 
 from bot.platforms.slack import blocks
-from bot.platforms.slack.api import Api, Denied, Unwelcome
+from bot.platforms.slack.api import API, Api, Denied, Unwelcome
 from bot.platforms.slack.ears import Ears
 from bot.platforms.slack.mouth import Mouth, aside
 from bot.platforms.slack.people import People
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-API = "https://slack.com/api/"
 EVENT = "defect_studio"  # the type of our messages' metadata
 SKEW = 300.0  # seconds that our clock and Slack's may differ
 PAGES = 20  # of history at most, 100 messages each

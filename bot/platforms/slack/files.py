@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
-from bot.platforms.slack.api import Api, Denied, Unwelcome
+from bot.platforms.slack.api import Api, Denied, Unwelcome, patiently
 from bot.talk import File, Gone, TooLarge, Unreachable
 from engines.words import Refusal, Words
 
@@ -99,13 +100,17 @@ class Uploads:
         """The id of the uploaded picture, shared with nobody yet, ready for an image block."""
         key = (str(file.path), file.name)
         if key not in self._known:
-            file_id = await self._send(file)
-            await self._complete(file_id, file.name)
+            file_id = await patiently(lambda: self._upload(file))
             await self._processed(file_id)
             self._known[key] = file_id
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         return self._known[key]
+
+    async def _upload(self, file: File) -> str:
+        file_id = await self._send(file)
+        await self._complete(file_id, file.name)
+        return file_id
 
     def forget(self, file: File) -> None:
         """Slack does not take this upload in a message: the next time it is uploaded anew."""
@@ -163,9 +168,10 @@ class Uploads:
     async def _processed(self, file_id: str) -> None:
         """Wait until Slack knows what the file is; completing is asynchronous. Gives up quietly."""
         for pause in PROCESSED:
-            found = (await self._api.call(self._api.client.files_info, file=file_id)).get("file") or {}
-            if found.get("mimetype"):
-                return
+            with suppress(Unreachable):
+                found = await self._api.call(self._api.client.files_info, file=file_id)
+                if (found.get("file") or {}).get("mimetype"):
+                    return
             await asyncio.sleep(pause)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import aiohttp
+from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.platforms.slack.api import Api, Denied
+from bot.platforms.slack.api import API, Api, Denied
 from bot.platforms.slack.blocks import SLASH
 from bot.talk import Gone, Unreachable
 from engines.words import Words
@@ -74,11 +76,9 @@ def manifest() -> dict[str, Any]:
     }
 
 
-async def live_check(
-    bot_token: str, app_token: str, *, api_base: str = "https://slack.com/api/"
-) -> list[tuple[bool, Words]]:
+async def live_check(bot_token: str, app_token: str, *, api_base: str = "") -> list[tuple[bool, Words]]:
     """Each thing looked at: whether it is right, and a sentence with the mend where it is not."""
-    api = Api(bot_token, api_base)
+    api = Api(bot_token, api_base or API)
     api.open()
     try:
         return [*await _bot(api.client), await _socket(api, app_token)]
@@ -87,14 +87,12 @@ async def live_check(
 
 
 async def _bot(client: AsyncWebClient) -> list[tuple[bool, Words]]:
-    from slack_sdk.errors import SlackApiError
-
     try:
         said = await client.auth_test()
     except SlackApiError as no:
         error = no.response.get("error") if hasattr(no.response, "get") else no
         return [(False, _BAD_BOT(error=error))]
-    except OSError as error:
+    except (aiohttp.ClientError, OSError) as error:
         return [(False, _UNREACHED(error=error))]
     found = [(True, _BOT(name=said.get("user"), team=said.get("team")))]
     granted = said.headers.get("x-oauth-scopes") or said.headers.get("X-OAuth-Scopes")

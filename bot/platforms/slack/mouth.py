@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from bot.platforms.slack import blocks
-from bot.platforms.slack.api import Api, Denied
+from bot.platforms.slack.api import Api, Denied, patiently
 from bot.platforms.slack.files import Uploads
 from bot.talk import File, Gone, Message, Person, Place, Unreachable
 from engines.words import Language, Words
@@ -100,7 +100,8 @@ class Mouth:
                 client.chat_postEphemeral, **where, user=user, text=text, blocks=drawn
             )
 
-        _, left = await self.show(answer, say)
+        # A no that never arrives leaves a person waiting; no job is promised here, so twice does no harm.
+        _, left = await patiently(lambda: self.show(answer, say))
         if left:  # a whisper cannot hold them: by direct message then
             opened = await self._api.call(client.conversations_open, users=user)
             await self.share(left, answer.job, opened["channel"]["id"], "")
