@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import random
-import re
 import signal
 import sqlite3
 import sys
@@ -15,47 +14,43 @@ from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kills.phases import PHASES, Phases
-from loopback.discord import Discord
-
-JOB = re.compile(r"#(\d+)\b")
-OVER = re.compile(r"#\d+ (done in|txt2img failed|txt2img · cancelled)")
+from kills.town import Town, Verdict
 
 
 @dataclass
 class Report:
-    """What the books say."""
-
+    verdict: Verdict
+    asked: int = 0
     kills: int = 0
     fell: Counter[str] = field(default_factory=Counter)  # phase → kills that fell into it
-    asked: int = 0
-    accepted: int = 0  # promises that someone was told of
-    lost: list[int] = field(default_factory=list)
-    twice: list[int] = field(default_factory=list)
-    mentioned_twice: list[int] = field(default_factory=list)
-    unfinished: int = 0
+    unfinished: int = 0  # jobs and deliveries left open at the end
+    states: dict[str, int] = field(default_factory=dict)  # of all jobs on disk
     seconds: float = 0.0
     exit_status: int | None = None
     exit_seconds: float = 0.0
 
     def __str__(self) -> str:
-        fell = " ".join(f"{phase}:{self.fell[phase]}" for phase in (*PHASES, "idle"))
+        fell = " ".join(f"{phase} {self.fell[phase]}" for phase in (*PHASES, "idle"))
+        v = self.verdict
         return (
-            f"{self.kills} kills ({fell}) in {self.seconds:.0f} s; {self.asked} asked, {self.accepted} accepted, "
-            f"{len(self.lost)} lost, {len(self.twice)} twice, {len(self.mentioned_twice)} mentioned twice"
+            f"{self.kills} kills ({fell}) in {self.seconds:.0f} s; {self.asked} asked, {len(v.promised)} promised, "
+            f"{sum(self.states.values())} on disk, {v.answered} answered, {len(v.lost)} lost, {len(v.twice)} twice, "
+            f"{len(v.mentioned_twice)} mentioned twice"
         )
 
 
 class Studio:
     """The process, life after life."""
 
-    def __init__(self, folder: Path, discord: Discord, broken: str = "") -> None:
+    def __init__(self, folder: Path, town: Town, broken: str = "") -> None:
         self._life = {
-            "folder": str(folder), "phases": str(folder / "phases"), "discord_api": discord.api,
-            "discord_gateway": discord.gateway, "broken": broken,
+            "folder": str(folder), "phases": str(folder / "phases"), "broken": broken, **town.addresses,
         }  # fmt: skip
         self.phases = Phases(folder / "phases")
+        self.database = folder / "data" / "studio.db"
         self.pid = 0
 
     async def __aenter__(self) -> Studio:
@@ -90,6 +85,33 @@ class Studio:
             os.kill(pid, how)
         return int(await self._told("ended"))
 
+    async def until(self, phase: str, seconds: float = 4.0) -> bool:
+        """Wait until it is inside `phase`; False when it was not within `seconds`."""
+        deadline = time.monotonic() + seconds
+        while phase not in self.phases.now():
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(0.001)
+        return True
+
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        """Look into its database, from outside."""
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10.0)) as db:
+            return db.execute(query).fetchall()
+
+    async def settled(self, seconds: float) -> int:
+        """Wait until nothing is left to do or to say; how much is left after `seconds`."""
+        open_still = (
+            "SELECT (SELECT count(*) FROM jobs WHERE state IN ('queued', 'running'))"
+            " + (SELECT count(*) FROM deliveries WHERE state IN ('pending', 'sending'))"
+        )
+        deadline = time.monotonic() + seconds
+        while True:
+            await asyncio.sleep(0.3)
+            ((count,),) = await asyncio.to_thread(self.ask, open_still)
+            if count == 0 or time.monotonic() > deadline:
+                return int(count)
+
     async def _told(self, what: str) -> str:
         assert self._process.stdout is not None
         word, value = (await self._process.stdout.readline()).decode().split()
@@ -97,84 +119,48 @@ class Studio:
         return value
 
 
-async def campaign(folder: Path, discord: Discord, *, kills: int, seed: int, broken: str = "") -> Report:
-    """Kill `kills` times while people ask, then let it finish in peace and stop it politely."""
-    rng, report, began = random.Random(seed), Report(), time.monotonic()
-    async with Studio(folder, discord, broken) as studio:
-        asking = asyncio.create_task(_people(discord, rng, report))
+async def campaign(
+    folder: Path, town: Town, *, kills: int, seed: int, broken: str = "", patience: float = 60.0
+) -> Report:
+    """Kill `kills` times while people ask, then let it finish in peace and stop it politely.
+
+    `patience`: seconds that the last life has for all that is left.
+    """
+    rng, began = random.Random(seed), time.monotonic()
+    async with Studio(folder, town, broken) as studio:
+        fell = await _lives(studio, town, rng, kills)
+        await studio.start()
+        unfinished = await studio.settled(patience)
+        stopped = time.monotonic()
+        status = await studio.end(signal.SIGTERM)
+        exit_seconds = time.monotonic() - stopped
+        states = dict(studio.ask("SELECT state, count(*) FROM jobs GROUP BY state"))
+    took = time.monotonic() - began
+    return Report(town.verdict(), town.asked, kills, fell, unfinished, states, took, status, exit_seconds)
+
+
+async def _lives(studio: Studio, town: Town, rng: random.Random, kills: int) -> Counter[str]:
+    """Start and kill; every second time inside a phase, in turn. How many kills fell into each phase."""
+    fell: Counter[str] = Counter()
+    asking = asyncio.create_task(town.live(rng))
+    try:
         for n in range(kills):
             await studio.start()
-            await _moment(studio, discord, rng, PHASES[n // 2 % len(PHASES)] if n % 2 else "")
-            fell = studio.phases.now() or {"idle"}
-            if (status := await studio.end(signal.SIGKILL)) != -signal.SIGKILL:
-                raise RuntimeError(f"the studio ended by itself with status {status}: see {folder}/log")
-            report.kills += 1
-            report.fell.update(fell)
+            await _moment(studio, rng, PHASES[n // 2 % len(PHASES)] if n % 2 else "")
+            fell.update(studio.phases.now() or {"idle"})
+            status = await studio.end(signal.SIGKILL)
+            if status != -signal.SIGKILL:
+                raise RuntimeError(f"the studio ended by itself with status {status}: see its log")
+    finally:
         asking.cancel()
-        await studio.start()
-        report.unfinished = await _settled(folder / "data" / "studio.db", 40.0)
-        stopped = time.monotonic()
-        report.exit_status = await studio.end(signal.SIGTERM)
-        report.exit_seconds = time.monotonic() - stopped
-    _read_books(discord, report)
-    report.seconds = time.monotonic() - began
-    return report
+    return fell
 
 
-async def _moment(studio: Studio, discord: Discord, rng: random.Random, phase: str) -> None:
+async def _moment(studio: Studio, rng: random.Random, phase: str) -> None:
     """Wait for the moment to kill: some time after the start, or when it is inside `phase`."""
-    deadline = time.monotonic() + 4.0
     if not phase:
         await asyncio.sleep(rng.expovariate(1 / 0.8))
         return
     await asyncio.sleep(rng.uniform(0.0, 0.6))
-    while phase not in studio.phases.now() and time.monotonic() < deadline:
-        await asyncio.sleep(0.001)
+    await studio.until(phase)
     await asyncio.sleep(rng.uniform(0.0, 0.01))
-
-
-async def _people(discord: Discord, rng: random.Random, report: Report) -> None:
-    """Five people ask, now and then."""
-    while True:
-        await asyncio.sleep(rng.uniform(0.02, 0.2))
-        options = {"prompt": f"nut {report.asked}", "steps": rng.randint(1, 8), "seed": rng.randint(0, 99)}
-        if await discord.command("txt2img", options, user=rng.randint(1, 5)):
-            report.asked += 1
-
-
-async def _settled(database: Path, seconds: float) -> int:
-    """Wait until nothing is left to do or to say; how much is left after `seconds`."""
-    query = (
-        "SELECT (SELECT count(*) FROM jobs WHERE state IN ('queued', 'running'))"
-        " + (SELECT count(*) FROM deliveries WHERE state IN ('pending', 'sending'))"
-    )
-
-    def left() -> int:
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10.0)) as db:
-            return int(db.execute(query).fetchone()[0])
-
-    deadline = time.monotonic() + seconds
-    while (count := await asyncio.to_thread(left)) and time.monotonic() < deadline:
-        await asyncio.sleep(0.3)
-    return count
-
-
-def _read_books(discord: Discord, report: Report) -> None:
-    promised = [
-        int(m[1])
-        for asked in discord.asked.values()
-        if (m := JOB.search(asked.answer)) and "txt2img" in asked.answer
-    ]
-    said: dict[int, list[bool]] = {}  # job → for each of its messages, whether it is the answer
-    notified: Counter[int] = Counter()
-    for message in discord.messages.values():
-        if match := JOB.search(message.text):
-            job = int(match[1])
-            notified[job] += len(message.notified)
-            if not message.deleted:
-                said.setdefault(job, []).append(bool(OVER.search(message.text)))
-    report.accepted = len(promised)
-    report.lost = [job for job in sorted(set(promised)) if True not in said.get(job, [])]
-    report.lost += [job for job, times in Counter(promised).items() if times > 1]  # two people, one job
-    report.twice = [job for job, answers in said.items() if len(answers) > 1]
-    report.mentioned_twice = [job for job, times in notified.items() if times > 1]

@@ -30,6 +30,7 @@ import bot.dispatcher  # noqa: E402
 import bot.outbox  # noqa: E402
 from bot.config import Config, LimitsOf  # noqa: E402
 from bot.platforms.discord import Discord  # noqa: E402
+from bot.platforms.slack import Slack, api  # noqa: E402
 from bot.talk import Unreachable  # noqa: E402
 from storage.jobs import Job, Jobs  # noqa: E402
 
@@ -60,8 +61,9 @@ def watch(owner: Any, name: str, phase: str, phases: Phases) -> None:
 def watch_all(phases: Phases) -> None:
     watch(Jobs, "add", "accept", phases)
     watch(Jobs, "finish", "record", phases)
-    for name in ("post", "edit", "find"):
-        watch(Discord, name, "send", phases)
+    for platform in (Discord, Slack):
+        for name in ("post", "edit", "find"):
+            watch(platform, name, "send", phases)
 
     def counted(change: int) -> Callable[[Method], Method]:
         def wrap(method: Method) -> Method:
@@ -103,8 +105,10 @@ def hurry() -> None:
 
         return sooner
 
-    for name in ("post", "edit", "find"):
-        around(Discord, name, impatient)
+    for platform in (Discord, Slack):
+        for name in ("post", "edit", "find"):
+            around(platform, name, impatient)
+    api.PER_MINUTE, api.PER_POST = 6000, 0.02
     bot.app.Outbox = functools.partial(bot.outbox.Outbox, settle=0.2)  # type: ignore[misc, assignment]
     bot.app.Dispatcher = functools.partial(bot.dispatcher.Dispatcher, crashes=1000)  # type: ignore[misc, assignment]
 
@@ -126,7 +130,8 @@ def repeats() -> None:
 
         return post
 
-    around(Discord, "post", at_random)
+    for platform in (Discord, Slack):
+        around(platform, "post", at_random)
 
 
 def forgets() -> None:
@@ -173,6 +178,7 @@ class Life:
     phases: str
     discord_api: str
     discord_gateway: str
+    slack_api: str = ""
     broken: str = ""
 
 
@@ -192,7 +198,8 @@ def live(life: Life) -> None:
     discord = Discord(
         "token", api_base=life.discord_api, gateway=life.discord_gateway, notes=folder / "commands.json"
     )
-    asyncio.run(bot.app.serve(config, [discord], brush.pool(phases.inside)))
+    slack = [Slack("xoxb-loopback", "xapp-loopback", api_base=life.slack_api)] if life.slack_api else []
+    asyncio.run(bot.app.serve(config, [discord, *slack], brush.pool(phases.inside)))
 
 
 def main() -> None:
