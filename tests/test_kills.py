@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import signal
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kills.campaign import Studio, campaign
+from kills.campaign import Program, Studio, campaign
 from kills.phases import PHASES
 from kills.town import Town
 
 KILLS = 40
 
 
+@pytest.fixture(scope="module")
+def program() -> Iterator[Program]:
+    with Program() as program:
+        yield program
+
+
 @pytest.mark.timeout(420)
-async def test_after_forty_kills_every_promise_is_kept_once(tmp_path: Path) -> None:
+async def test_after_forty_kills_every_promise_is_kept_once(program: Program, tmp_path: Path) -> None:
     """Discord's nonces are forgotten after a moment here, so that it is the look before repeating that counts."""
     async with Town(seed=11, remembers=0.3) as town:
-        report = await campaign(tmp_path, town, kills=KILLS, seed=11)
+        report = await campaign(program, tmp_path, town, kills=KILLS, seed=11)
     print(report)  # shown with `pytest -rP`
     verdict = report.verdict
     assert (verdict.lost, verdict.twice, verdict.mentioned_twice) == ([], [], [])
@@ -37,24 +45,26 @@ async def test_after_forty_kills_every_promise_is_kept_once(tmp_path: Path) -> N
     [("repeats", "twice"), ("forgets", "lost"), ("promises too early", "lost")],
 )
 async def test_the_same_kills_find_code_that_is_broken_on_purpose(
-    tmp_path: Path, broken: str, shows: str
+    program: Program, tmp_path: Path, broken: str, shows: str
 ) -> None:
     """A test that nothing fails is no test: an outbox that never looks, a start that forgets what was running, and
     an answer before the commit are each found out."""
     async with Town(seed=5, slack_too=False) as town:
-        report = await campaign(tmp_path, town, kills=14, seed=5, broken=broken, patience=4.0)
+        report = await campaign(program, tmp_path, town, kills=12, seed=5, broken=broken, patience=4.0)
     assert getattr(report.verdict, shows), report
 
 
-async def test_a_polite_stop_is_clean_and_quick(tmp_path: Path) -> None:
+async def test_a_polite_stop_is_clean_and_quick(program: Program, tmp_path: Path) -> None:
     """SIGTERM in the middle of work: status 0 in time, and the next life goes on where this one stopped."""
-    async with Town(seed=1) as town, Studio(tmp_path, town) as studio:
+    async with Town(seed=1) as town, Studio(program, tmp_path, town) as studio:
         await studio.start()
         await town.discord.connected.wait()
         for n in range(6):
             await town.discord.command("txt2img", {"prompt": f"nut {n}", "steps": 100, "seed": n})
         await studio.until("step")
+        began = time.monotonic()
         assert await studio.end(signal.SIGTERM) == 0
+        assert time.monotonic() - began < 10
         jobs = studio.ask("SELECT state, attempts FROM jobs")
         assert jobs
         assert set(jobs) == {("queued", 0)}

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -42,48 +43,65 @@ class Report:
         )
 
 
-class Studio:
-    """The process, life after life."""
+class Program:
+    """`process.py`, imported once: from it every life is forked. `with Program() as program`."""
 
-    def __init__(self, folder: Path, town: Town, broken: str = "") -> None:
+    def __enter__(self) -> Program:
+        path = Path(__file__).with_name("process.py")
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def start(self, life: dict[str, str]) -> int:
+        """Begin a life; its process id."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(life) + "\n")
+        self._process.stdin.flush()
+        return self.told("started")
+
+    def told(self, what: str) -> int:
+        assert self._process.stdout is not None
+        word, value = self._process.stdout.readline().split()
+        assert word == what
+        return int(value)
+
+
+class Studio:
+    """One data folder, life after life."""
+
+    def __init__(self, program: Program, folder: Path, town: Town, broken: str = "") -> None:
         self._life = {
             "folder": str(folder), "phases": str(folder / "phases"), "broken": broken, **town.addresses,
         }  # fmt: skip
+        self._program = program
         self.phases = Phases(folder / "phases")
         self.database = folder / "data" / "studio.db"
         self.pid = 0
 
     async def __aenter__(self) -> Studio:
-        program = Path(__file__).with_name("process.py")
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-W",
-            "ignore",
-            str(program),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self.pid:
             await self.end(signal.SIGKILL)
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        await self._process.wait()
         self.phases.close()
 
     async def start(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write((json.dumps(self._life) + "\n").encode())
-        self.pid = int(await self._told("started"))
+        self.pid = await asyncio.to_thread(self._program.start, self._life)
 
     async def end(self, how: signal.Signals) -> int:
         """Its exit status."""
         pid, self.pid = self.pid, 0
         with suppress(ProcessLookupError):  # ended by itself: its status tells
             os.kill(pid, how)
-        return int(await self._told("ended"))
+        return await asyncio.to_thread(self._program.told, "ended")
 
     async def until(self, phase: str, seconds: float = 4.0) -> bool:
         """Wait until it is inside `phase`; False when it was not within `seconds`."""
@@ -112,22 +130,23 @@ class Studio:
             if count == 0 or time.monotonic() > deadline:
                 return int(count)
 
-    async def _told(self, what: str) -> str:
-        assert self._process.stdout is not None
-        word, value = (await self._process.stdout.readline()).decode().split()
-        assert word == what
-        return value
-
 
 async def campaign(
-    folder: Path, town: Town, *, kills: int, seed: int, broken: str = "", patience: float = 60.0
+    program: Program,
+    folder: Path,
+    town: Town,
+    *,
+    kills: int,
+    seed: int,
+    broken: str = "",
+    patience: float = 60.0,
 ) -> Report:
     """Kill `kills` times while people ask, then let it finish in peace and stop it politely.
 
     `patience`: seconds that the last life has for all that is left.
     """
     rng, began = random.Random(seed), time.monotonic()
-    async with Studio(folder, town, broken) as studio:
+    async with Studio(program, folder, town, broken) as studio:
         fell = await _lives(studio, town, rng, kills)
         await studio.start()
         unfinished = await studio.settled(patience)
