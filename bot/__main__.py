@@ -58,7 +58,7 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
     except* Locked as group:
         errors.print(str(group.exceptions[0]), style="red", highlight=False, markup=False)
         raise typer.Exit(3) from None
-    except* KeyboardInterrupt:
+    except* (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(130) from None
 
 

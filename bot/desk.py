@@ -14,6 +14,7 @@ from bot.commands.command import Canceller, Command, Mouth, Tools
 from bot.grammar import command_of
 from bot.intake import Incomplete, Intake, gather
 from bot.locale.markup import harmless
+from bot.mask_shown import mask_shown
 from bot.menu import FORMS
 from bot.orders import Order, Orders
 from bot.pictures import PictureReader
@@ -21,7 +22,7 @@ from bot.presses import Presses
 from bot.recipes import recipe_message
 from bot.talk import Attachment, Invocation, Message, Person, Press
 from engines.catalogue import Model
-from engines.requests import Request
+from engines.requests import Inpaint, Request
 from engines.words import LANGUAGES, Language, Refusal, Words
 from storage import Full
 from storage.store import Store
@@ -99,7 +100,18 @@ class Desk:
         settled, told = await self.orders.settled(form)
         request, seen = await self.intake.stored(settled, heard)
         order = Order(said.key, said.person, said.place, said.language, request, (*notes, *told, *seen))
-        return await self.orders.place(order)
+        return await self._with_mask(request, await self.orders.place(order), said.language)
+
+    async def _with_mask(self, request: Request, accepted: Message, language: Language) -> Message:
+        """The first answer also shows what will change. The promise stands even where that cannot be drawn."""
+        if accepted.kind != "accepted" or not isinstance(request, Inpaint) or not request.mask:
+            return accepted
+        try:
+            file = await mask_shown(self.tools, request, accepted.job, language)
+        except Exception:
+            log.exception("no overlay of job %d", accepted.job)
+            return accepted
+        return dataclasses.replace(accepted, files=(file,)) if file else accepted
 
     async def _aside(self, said: Invocation) -> Message:
         """What a message menu does with a picture that no job of ours made."""

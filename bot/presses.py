@@ -13,6 +13,7 @@ from typing import Any
 
 from bot.commands.cancel import cancel
 from bot.commands.command import Tools
+from bot.mask_shown import mask_shown
 from bot.orders import Order, Orders
 from bot.recipes import described, line
 from bot.talk import File, Message, Place, Press
@@ -110,13 +111,9 @@ class Presses:
         request = _request(job)
         if not isinstance(request, Inpaint) or not request.mask:
             raise Refusal(_NO_MASK(id=job.id))
-        blobs = self.tools.store.blobs
-        photo, mask = blobs.path(request.image), blobs.path(request.mask)
-        if not (photo.exists() and mask.exists()):
+        file = await mask_shown(self.tools, request, job.id, press.language)
+        if file is None:
             raise Refusal(_GONE(id=job.id))
-        how: dict[str, Any] = {"grow": request.grow, "feather": request.feather, "invert": request.invert}
-        shown = await blobs.put(await self.tools.reader.overlay(photo, mask, **how))
-        file = File(blobs.path(shown), f"mask-{job.id}.png", _MASK_ALT.of(press.language))
         return dataclasses.replace(_say(press, _MASK_SHOWN(id=job.id)), job=job.id, files=(file,))
 
     async def _result(self, press: Press, job: Job) -> Result:
@@ -171,4 +168,3 @@ _NOT_OVER = Words(
 )
 _DELETED = Words("The pictures of #{id} are deleted.", "#{id} 작업의 그림을 삭제했습니다.")
 _MASK_SHOWN = Words("What #{id} changes is red.", "#{id} 작업에서 바뀌는 부분이 빨간색입니다.")
-_MASK_ALT = Words("The photo, with what changes in red", "바뀌는 부분을 빨간색으로 표시한 사진")

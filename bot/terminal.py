@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +29,7 @@ async def execute(
 ) -> bool:
     """Say each command and wait for its answer. True if every one finished (talk-only ones: was answered)."""
     console = _console(config, name, lang, out, ShowJson() if as_json else Show(Terminal()))
+    _heed_signals(console)
     async with studio(config, [console]):
         kinds = [(await console.say(command)).kind for command in commands]
     return all(kind in ("finished", "said") for kind in kinds)
@@ -44,8 +47,23 @@ async def chat(config: Config, name: str, lang: Language, out: Path | None) -> N
         except EOFError:
             return None
 
+    _heed_signals(console)
     async with studio(config, [console]):
         await console.chat(ask)
+
+
+def _heed_signals(console: Console) -> None:
+    """SIGTERM leaves like Ctrl-D does: what runs goes back into the queue. Ctrl-C first cancels what is waited for."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    if task is None:
+        return
+
+    def leave_or_cancel() -> None:
+        if not console.interrupt():
+            task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    loop.add_signal_handler(signal.SIGINT, leave_or_cancel)
 
 
 def model_table(config: Config, lang: Language) -> Table:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -61,7 +63,8 @@ def test_the_same_words_give_the_same_bytes_and_the_photo_stays_untouched_outsid
     lines = studio(tmp_path / "a", TXT2IMG, inpaint, "--out", str(tmp_path / "out"))
     assert [line["event"] for line in lines if line["event"] == "accepted"] == ["accepted"] * 2
     first, second = finished(lines)
-    assert first["command"] == "txt2img" and second["command"] == "inpaint"
+    assert first["command"] == "txt2img"
+    assert second["command"] == "inpaint"
     assert first["seconds"] > 0
     assert all(Path(path).parent == tmp_path / "out" for line in (first, second) for path in line["files"])
 
@@ -80,19 +83,50 @@ def test_the_same_words_give_the_same_bytes_and_the_photo_stays_untouched_outsid
 def test_a_refusal_says_what_is_allowed_and_the_exit_code_tells(tmp_path: Path) -> None:
     lines = studio(tmp_path, "/txt2img tile sampler:fast", "/help", "--lang", "ko", ok=False)
     assert [line["event"] for line in lines] == ["refused", "said"]
-    assert "Euler a" in lines[0]["text"] and "고르세요" in lines[0]["text"]
+    assert "Euler a" in lines[0]["text"]
+    assert "고르세요" in lines[0]["text"]
     assert "/inpaint" in lines[1]["text"]
 
 
 def test_a_second_process_on_the_same_data_says_so_and_leaves(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bot", "console", "-c", str(config(tmp_path))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdin and first.stdout
+        assert first.stdin
+        assert first.stdout
         assert "Defect Studio" in first.stdout.readline()
         while not (tmp_path / "data" / "lock").exists():
             pass
         second = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
         assert second.returncode == 3
-        assert f"process {first.pid}" in second.stderr and "Traceback" not in second.stderr
+        assert f"process {first.pid}" in second.stderr
+        assert "Traceback" not in second.stderr
         first.communicate("/models\n", timeout=60)
     assert first.returncode == 0
+
+
+def running(folder: Path, words: str) -> subprocess.Popen[str]:
+    """A process whose job is on the device."""
+    command = [sys.executable, "-m", "bot", "exec", "--json", "-c", str(config(folder)), words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert next((line for line in process.stdout if '"running"' in line), "")
+    return process
+
+
+def test_sigterm_puts_what_runs_back_into_the_queue(tmp_path: Path) -> None:
+    process = running(tmp_path, "/txt2img tile steps:150 seed:1")
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=15)
+    assert process.returncode != 0
+    assert "Traceback" not in errors
+    with sqlite3.connect(tmp_path / "data" / "studio.db") as database:
+        assert database.execute("SELECT state, attempts FROM jobs").fetchall() == [("queued", 0)]
+
+
+def test_ctrl_c_cancels_the_job_that_is_waited_for(tmp_path: Path) -> None:
+    process = running(tmp_path, "/txt2img tile steps:150")
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    last = json.loads(printed.splitlines()[-1])
+    assert (last["event"], last["state"]) == ("failed", "cancelled")
+    assert process.returncode == 1

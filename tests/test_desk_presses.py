@@ -152,9 +152,12 @@ async def test_delete_takes_everything_away_and_only_once_ones_own(world: World)
     assert (await world.press("reroll", 1)).kind == "accepted"
 
 
-async def test_the_overlay_shows_what_changes(world: World) -> None:
-    await world.say("/inpaint x feather:0", Sent("a.png", png(colour="blue")), Sent("m.png", mask()))
-    answer = await world.press("overlay", 1)
+@pytest.mark.parametrize("how", ["with the first answer", "by its button"])
+async def test_the_overlay_shows_what_changes(world: World, how: str) -> None:
+    answer = await world.say("/inpaint x feather:0", Sent("a.png", png(colour="blue")), Sent("m.png", mask()))
+    assert answer.kind == "accepted"
+    if how == "by its button":
+        answer = await world.press("overlay", 1)
     with Image.open(answer.files[0].path) as shown:
         inside, outside = shown.convert("RGB").getpixel((8, 8)), shown.convert("RGB").getpixel((60, 44))
     assert isinstance(inside, tuple)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -127,6 +128,8 @@ class Console:
     name: str = "console"
     desk: Desk | None = None
     _count: int = 0
+    _waiting: int = 0  # the job whose end is waited for
+    _presses: list[asyncio.Future[Message]] = field(default_factory=list)
     _ends: dict[int, asyncio.Future[Message]] = field(default_factory=dict)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -166,6 +169,12 @@ class Console:
         if message.kind in ("finished", "failed"):
             self._end(message.job).set_result(message) if not self._end(message.job).done() else None
 
+    async def _kept(self, message: Message) -> list[Path]:
+        return [
+            await asyncio.to_thread(self._keep, file.path, f"{message.job}-{file.name}")
+            for file in message.files
+        ]
+
     def _keep(self, source: Path, name: str) -> Path:
         """Copy a result beside its final name first, so that no half file is ever seen there."""
         self.out.mkdir(parents=True, exist_ok=True)
@@ -196,31 +205,58 @@ class Console:
             attachments=tuple(LocalFile(said) for said in grammar.references(text)),
         )
         answer = await self.desk.hear(heard)
-        self.show.say(answer, [])
+        self.show.say(answer, await self._kept(answer))
         if answer.kind != "accepted":
             return answer
         return await self._until_end(answer.job)
 
     async def _until_end(self, job: int) -> Message:
-        """The job's last message. Ctrl-C (this task cancelled once) presses its Cancel button instead."""
+        self._waiting = job
         try:
-            return await asyncio.shield(self._end(job))
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self.desk is None or task is None or not isinstance(self.show, Show):
-                raise
-            task.uncancel()
-            key = f"console:cancel:{time.time_ns()}"
-            await self.desk.press(Press(key, self.person, self.place, self.language, "cancel", job))
             return await self._end(job)
+        finally:
+            self._waiting = 0
+
+    def interrupt(self) -> bool:
+        """Ctrl-C: press Cancel on the job that is waited for. False where none is."""
+        if not self._waiting or self.desk is None:
+            return False
+        press = Press(
+            f"console:cancel:{time.time_ns()}",
+            self.person,
+            self.place,
+            self.language,
+            "cancel",
+            self._waiting,
+        )
+        self._presses.append(asyncio.ensure_future(self.desk.press(press)))
+        return True
 
     async def chat(self, ask: Callable[[], str | None]) -> None:
         """Read commands until the end of input or `/quit`."""
-        while (line := await asyncio.to_thread(ask)) is not None:
+        while (line := await _in_daemon(ask)) is not None:
             if line.strip() in ("/quit", "/exit", "/bye"):
                 return
             if line.strip():
                 await self.say(line)
+
+
+async def _in_daemon(ask: Callable[[], str | None]) -> str | None:
+    """What `ask` returns, asked on a thread that does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str | None] = loop.create_future()
+
+    def settle(line: str | None) -> None:
+        if not answer.done():
+            answer.set_result(line)
+
+    def wait() -> None:
+        line = ask()
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, line)
+
+    threading.Thread(target=wait, daemon=True, name="keyboard").start()
+    return await answer
 
 
 _NO_FILE = Words(
