@@ -14,6 +14,7 @@ import logging
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from storage.store import Store
 
 log = logging.getLogger(__name__)
 
+ODD = 8  # so many unforeseen failures of one message are enough
 WIDTH = 8  # so many jobs' messages are under way at once on one platform
 LONGEST = 300.0  # seconds between two tries at most
 GIVE_UP = 3 * 86400.0  # seconds after the first try
@@ -56,6 +58,7 @@ class Outbox:
         self._rng = rng or random.Random()
         self._living = Living(store, platforms, clock=clock)
         self._woken = {name: asyncio.Event() for name in platforms}
+        self._odd: Counter[tuple[int, str]] = Counter()  # how often it failed in a way that nobody foresaw
         self._gone: set[tuple[int, str]] = set()  # told once already that nobody is there
 
     def show(self, job_id: int, progress: Progress | None = None, eta: float | None = None) -> None:
@@ -68,15 +71,9 @@ class Outbox:
             woken.set()
 
     async def take_back(self, job_id: int) -> None:
-        """Take away the messages that show a job, wherever they were said; one that cannot be reached stays."""
-        job = await self._store.jobs.get(job_id)
-        platform = self._platforms.get(job.platform) if job else None
-        if job is None or platform is None:
-            return
-        said = [delivery for delivery in await self._store.deliveries.of(job_id) if delivery.state == "sent"]
-        for message in dict.fromkeys(delivery.message for delivery in said):
-            with contextlib.suppress(Gone, Unreachable):
-                await platform.delete(Place.from_json(job.place), message)
+        """Take away the message that shows a job's results, wherever it was said: soon, and surely."""
+        if await self._store.deliveries.add_removal(job_id, self._clock()):
+            self.wake()
 
     async def run(self) -> None:
         """Until cancelled. What was under way then is looked for at the next start."""
@@ -140,11 +137,9 @@ class Outbox:
             return delivery.due
         if delivery.state == "sending" and now < started + self._settle:
             return started + self._settle  # of the life before: give the platform time to show it
+        say = {"status": self._status, "result": self._result, "removal": self._removal}[delivery.kind]
         try:
-            if delivery.kind == "status":
-                await self._status(job, delivery, platform)
-            else:
-                await self._result(job, delivery, platform)
+            await say(job, delivery, platform)
         except Gone as gone:
             return await self._nobody_there(delivery, gone)
         except Unreachable as error:
@@ -155,7 +150,18 @@ class Outbox:
             return await self._later(delivery, 0.0, uncertain=False)
         except Exception:
             log.exception("job %d: %s broke", job.id, platform.name)
+            return await self._odd_again(delivery)
+        return None
+
+    async def _odd_again(self, delivery: Delivery) -> float | None:
+        """A bug, or a platform that refuses what we say: try some times, the answer without its files at last."""
+        which = (delivery.job, delivery.kind)
+        self._odd[which] += 1
+        if self._odd[which] < ODD:
             return await self._later(delivery, 0.0, uncertain=True)
+        log.error("job %d: its %s was given up", *which)
+        del self._odd[which]
+        await self._store.deliveries.dead(*which, self._clock())
         return None
 
     async def _nobody_there(self, delivery: Delivery, gone: Gone) -> float | None:
@@ -213,9 +219,19 @@ class Outbox:
                 await platform.delete(place, status.message)
         await deliveries.sent(job.id, "result", said, self._clock())
 
+    async def _removal(self, job: Job, delivery: Delivery, platform: Platform) -> None:
+        """A person wants the results gone: taking away what is gone already is harmless, so this may be repeated."""
+        deliveries, place = self._store.deliveries, Place.from_json(job.place)
+        await deliveries.sending(job.id, "removal", self._clock())
+        for message in {said.message for said in await deliveries.of(job.id) if said.message}:
+            await platform.delete(place, message)
+        await deliveries.sent(job.id, "removal", "", self._clock())
+
     async def _say_till_it_fits(self, job: Job, platform: Platform, place: Place) -> str:
         """The message's id. Where a platform refuses what its limits allow, send less."""
         limits = platform.limits(place)
+        if self._odd[job.id, "result"] >= ODD // 2:
+            limits = dataclasses.replace(limits, files=0)
         while True:
             with tempfile.TemporaryDirectory(prefix="ds-") as folder:
                 message = await self._answer(job, limits, Path(folder))

@@ -12,11 +12,17 @@ from typing import Literal
 
 from storage.database import Database
 
-Kind = Literal["status", "result"]  # a job's one living message; its final answer
+Kind = Literal[
+    "status", "result", "removal"
+]  # a job's one living message; its final answer; taking that back
 State = Literal["pending", "sending", "sent", "dead"]
 
 _COLUMNS = "job, kind, state, message, tries, due, since"
 ADD = "INSERT INTO deliveries (job, kind, platform, state, due) VALUES (?, ?, ?, 'pending', ?)"
+ADD_REMOVAL = """
+INSERT OR IGNORE INTO deliveries (job, kind, platform, state, due)
+SELECT id, 'removal', platform, 'pending', ? FROM jobs WHERE id = ?
+"""
 GET = f"SELECT {_COLUMNS} FROM deliveries WHERE job = ? AND kind = ?"
 OF = f"SELECT {_COLUMNS} FROM deliveries WHERE job = ? ORDER BY kind DESC"
 DUE = f"""
@@ -85,6 +91,10 @@ class Deliveries:
         """A job's deliveries, the status first."""
         rows = await self._database.read(lambda db: db.execute(OF, (job,)).fetchall())
         return [_delivery(row) for row in rows]
+
+    async def add_removal(self, job: int, now: float) -> bool:
+        """What was said of a job is to be taken back. False if that is so already."""
+        return await self._change(ADD_REMOVAL, (now, job))
 
     async def sending(self, job: int, kind: Kind, now: float) -> bool:
         """To be committed before the platform is called. False if it is settled already."""

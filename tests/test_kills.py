@@ -34,7 +34,7 @@ async def test_after_forty_kills_every_promise_is_kept_once(program: Program, tm
     assert verdict.answered == sum(report.states.values()) >= len(set(verdict.promised))
     # it tested something: work was promised, and kills fell into every phase
     assert report.kills == KILLS
-    assert len(verdict.promised) >= KILLS
+    assert len(verdict.promised) >= KILLS // 2
     assert all(report.fell[phase] for phase in PHASES), report
     assert (report.exit_status, report.exit_seconds < 10) == (0, True)
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from chat import NOW, Chat, add_job, flaky
 
 from bot.outbox import Outbox
 from bot.talk import Gone, Limits, Message, Place, Unreachable
@@ -19,7 +20,6 @@ from engines.events import Progress
 from storage.jobs import Job
 from storage.results import NewResult
 from storage.store import Store
-from chat import NOW, Chat, add_job, flaky
 
 
 @pytest.fixture
@@ -372,6 +372,43 @@ async def test_a_bug_in_a_platform_is_not_the_end(store: Store) -> None:
     async with running(store, chat) as outbox:
         await settled(store, outbox, job)
     assert len(chat.standing(job.id)) == 1
+
+
+async def test_results_are_taken_back_however_often_it_takes(store: Store) -> None:
+    chat, fails = Chat(), iter([Unreachable("500"), Unreachable("dropped", uncertain=True)])
+    job = await add_job(store)
+    async with running(store, chat) as outbox:
+        await settled(store, outbox, job)
+        await finish(store, job)
+        await settled(store, outbox, job)
+        chat.fault = lambda act, when: next(fails, None) if act == "delete" else None
+        await outbox.take_back(job.id)
+        await outbox.take_back(job.id)
+        await settled(store, outbox, job)
+    assert chat.standing(job.id) == []
+    assert await states(store, job) == ("sent", "sent", "sent")
+
+
+async def test_an_answer_that_the_platform_will_not_have_goes_without_files(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, clock = Chat(), Clock()
+    job = await add_job(store)
+    await finish(store, job)
+    post = chat.post
+
+    async def picky(place: Place, message: Message, key: str) -> str:
+        if message.files:
+            clock.ahead += 60.0  # not to wait for the next try
+            raise RuntimeError("400: invalid form body")
+        return await post(place, message, key)
+
+    chat.post = picky  # type: ignore[method-assign]
+    async with running(store, chat, clock=clock) as outbox:
+        await settled(store, outbox, job)
+    (said,) = chat.standing(job.id)
+    assert not said.files
+    assert "too large" in said.message.text
 
 
 async def test_gone_while_looking_is_not_taken_for_not_said(store: Store) -> None:

@@ -62,7 +62,7 @@ CREATE INDEX people_by_blob ON people (last_input) WHERE last_input IS NOT NULL;
 
 CREATE TABLE deliveries (
     job      INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
-    kind     TEXT NOT NULL CHECK (kind IN ('status', 'result')),
+    kind     TEXT NOT NULL CHECK (kind IN ('status', 'result', 'removal')),
     platform TEXT NOT NULL,
     state    TEXT NOT NULL CHECK (state IN ('pending', 'sending', 'sent', 'dead')),
     message  TEXT NOT NULL DEFAULT '',        -- the platform's id of it

@@ -77,7 +77,7 @@ class Town:
     async def live(self, rng: random.Random) -> None:
         """People ask, now and then, where the bot is there to hear it; until cancelled."""
         while True:
-            await asyncio.sleep(rng.uniform(0.02, 0.2))
+            await asyncio.sleep(rng.uniform(0.02, 0.12))
             asking = self._on_slack(rng) if self.slack_too and rng.random() < 0.5 else self._on_discord(rng)
             task = asyncio.create_task(asking)
             self.tasks.add(task)
