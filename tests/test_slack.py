@@ -55,8 +55,9 @@ async def test_a_bare_command_opens_a_form_and_the_form_makes_a_picture(
         assert "seed 7" in text(message)
         assert labels(message)[:3] == ["Re-roll", "Vary", "Use as input"]
         assert slack.files[pictures(message)[0]]["data"].startswith(b"\x89PNG")
-        assert "#1" in slack.ephemerals[0]["text"]
-        assert slack.ephemerals[0]["user"] == "U0KIM"
+        first = (await slack.until(lambda: slack.ephemerals))[0]
+        assert "#1" in first["text"]
+        assert first["user"] == "U0KIM"
         job = (await world.jobs())[0]
         assert job.request["mask"]
         assert job.state == "done"

@@ -112,6 +112,8 @@ def _element(element: Block) -> Iterator[str]:
         if "is_decimal_allowed" not in element:
             yield "number_input without is_decimal_allowed"
         for key in ("min_value", "max_value", "initial_value"):
+            if key in element and not re.fullmatch(r"-?\d+(\.\d+)?", str(element[key])):
+                yield f"number_input: {key} is {element[key]!r}"
             if key in element and not isinstance(element[key], str):
                 yield f"number_input: {key} is not a string"
         yield from number_fits(element, element.get("initial_value"))

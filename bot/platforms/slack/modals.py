@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -136,16 +137,27 @@ def _line(p: Param, value: Any) -> Block:
 
 
 def _number(p: Param, value: Any) -> Block:
+    """Slack refuses a form whose first value is out of its own bounds: the bound stands in for it."""
+    shown = {"min_value": p.low, "max_value": p.high, "initial_value": _bounded(p, value)}
     drawn: Block = {"type": "number_input", "is_decimal_allowed": p.kind == "float"}
-    bounds = {"min_value": p.low, "max_value": p.high, "initial_value": value}
-    return drawn | {key: f"{float(n):.15g}" for key, n in bounds.items() if _is_number(n)}
+    return drawn | {key: _decimal(n) for key, n in shown.items() if n is not None}
 
 
-def _is_number(value: Any) -> bool:
+def _decimal(number: float) -> str:
+    """Without an exponent, which Slack does not read."""
+    return str(int(number)) if float(number).is_integer() else f"{number:.9f}".rstrip("0")
+
+
+def _bounded(p: Param, value: Any) -> float | None:
     try:
-        return value not in (None, "") and abs(float(value)) < 1e15
+        number = float(value)
     except (TypeError, ValueError):
-        return False
+        return None
+    if not math.isfinite(number):
+        return None
+    number = max(number, p.low) if p.low is not None else number
+    number = min(number, p.high) if p.high is not None else number
+    return number if p.kind == "float" else float(round(number))
 
 
 def _select(choices: Sequence[str], value: Any) -> Block:
