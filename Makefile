@@ -1,6 +1,8 @@
 # Each target does all of its own set-up. `make` alone lists them.
 PY := .venv/bin/python
 READY := .venv/.ready
+TWO := -n 2 --dist loadfile
+QUIET := OMP_NUM_THREADS=1
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -8,11 +10,11 @@ help: ## list the targets
 demo: $(READY) ## inpaint a scratch into a photo, in the terminal: no token, GPU or model hub
 	$(PY) -m bot demo
 
-test: $(READY) ## the tests
-	$(PY) -m pytest -q
+test: $(READY) ## the tests, on two cores
+	$(QUIET) $(PY) -m pytest -q $(TWO)
 
 test-all: $(READY) ## the tests, long ones included
-	$(PY) -m pytest -q -m ''
+	$(QUIET) $(PY) -m pytest -q -m '' $(TWO)
 
 bench: $(READY) ## the benchmarks; results in benchmarks/results
 	$(PY) -m benchmarks
