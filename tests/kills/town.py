@@ -11,7 +11,8 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from loopback.discord import Discord, Faults
+from loopback.discord import Discord
+from loopback.discord_books import Faults
 from loopback.slack import SlackServer
 
 JOB = re.compile(r"#(\d+)\b")
