@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bot.platforms.slack import blocks, modals, payloads
 from bot.platforms.slack.api import Denied
+from bot.platforms.slack.errands import Errands
 from bot.platforms.slack.files import SlackFile
 from bot.platforms.slack.mouth import Asker
 from bot.platforms.slack.payloads import Body
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATIENCE = 0.7  # seconds a submitted form waits for the desk's no before it closes
-SEEN = 2000  # keys of sayings that are remembered, to drop repeats before the desk sees them
 ANYTHING = re.compile(".*")
 
 Chosen = tuple[tuple[str, str], ...]  # (file id, name) of pictures
@@ -49,12 +48,11 @@ class Filled:
 
 
 class Ears:
-    """The handlers. `listen` hangs them on a bolt app; `stop` ends what they still do."""
+    """The handlers. `listen` hangs them on a bolt app; what they still do is in `errands`."""
 
     def __init__(self, slack: Slack, desk: Desk) -> None:
         self._slack, self._desk = slack, desk
-        self._seen: OrderedDict[str, None] = OrderedDict()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.errands = Errands()
 
     def listen(self, app: AsyncApp) -> None:
         app.command(blocks.SLASH)(self.on_slash)
@@ -67,29 +65,23 @@ class Ears:
         app.action(ANYTHING)(_nothing)  # a button of an earlier release
         app.view(ANYTHING)(_nothing)
 
-    async def stop(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     # What Slack calls.
 
     async def on_slash(self, ack: Any, body: Body) -> None:
         await ack()
-        self._once(f"slack:{body['trigger_id']}", self._slash, body)
+        self.errands.once(f"slack:{body['trigger_id']}", self._slash, body)
 
     async def on_button(self, ack: Any, body: Body) -> None:
         await ack()
-        self._once(f"slack:{body['trigger_id']}", self._button, body)
+        self.errands.once(f"slack:{body['trigger_id']}", self._button, body)
 
     async def on_form_button(self, ack: Any, body: Body) -> None:
         await ack()
-        self._once(f"slack:{body['trigger_id']}", self._form_button, body)
+        self.errands.once(f"slack:{body['trigger_id']}", self._form_button, body)
 
     async def on_shortcut(self, ack: Any, body: Body) -> None:
         await ack()
-        self._once(f"slack:{body['trigger_id']}", self._shortcut, body)
+        self.errands.once(f"slack:{body['trigger_id']}", self._shortcut, body)
 
     async def on_message(self, ack: Any, body: Body) -> None:
         await ack()
@@ -99,7 +91,7 @@ class Ears:
         if event.get("bot_id") or not event.get("user"):
             return
         # Not the event's id: a mention in some places arrives as two events, and both are the same saying.
-        self._once(f"slack:{body['team_id']}:{event['channel']}:{event['ts']}", self._message, body)
+        self.errands.once(f"slack:{body['team_id']}:{event['channel']}:{event['ts']}", self._message, body)
 
     async def on_form(self, ack: Any, body: Body) -> None:
         """A no that comes soon is shown in the form, which stays open; a later one is told outside."""
@@ -109,7 +101,9 @@ class Ears:
         if wrong:
             await ack(response_action="errors", errors=wrong)
             return
-        hearing = self._once(f"slack:{body.get('trigger_id') or view['id']}", self._form, body, form, said)
+        hearing = self.errands.once(
+            f"slack:{body.get('trigger_id') or view['id']}", self._form, body, form, said
+        )
         if hearing is not None:
             await asyncio.wait({hearing}, timeout=PATIENCE)
         filled = hearing.result() if hearing is not None and hearing.done() else None
@@ -118,7 +112,7 @@ class Ears:
             return
         await ack()
         if hearing is not None:
-            self._later(self._tell_filled(hearing))
+            self.errands.later(self._tell_filled(hearing))
 
     # What is done about it, afterwards.
 
@@ -274,35 +268,6 @@ class Ears:
 
     def _file(self, data: Mapping[str, Any]) -> SlackFile:
         return SlackFile.of(self._slack.api, data)
-
-    def _once(
-        self, key: str, work: Callable[..., Awaitable[Any]], *arguments: Any
-    ) -> asyncio.Task[Any] | None:
-        """Do it in a task of its own, unless the same thing was said before. The desk drops repeats too, by the
-        same key, for good; this only spares it the trouble."""
-        if key in self._seen:
-            log.info("said twice, heard once: %s", key)
-            return None
-        self._seen[key] = None
-        while len(self._seen) > SEEN:
-            self._seen.popitem(last=False)
-        return self._later(work(key, *arguments))
-
-    def _later(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
-        task = asyncio.create_task(_guarded(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-
-async def _guarded(work: Awaitable[Any]) -> Any:
-    try:
-        return await work
-    except (Gone, Unreachable, Denied) as error:
-        log.warning("could not answer: %s", error)
-    except Exception:
-        log.exception("a handler failed")
-    return None
 
 
 async def _nothing(ack: Any) -> None:

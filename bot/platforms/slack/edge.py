@@ -82,7 +82,7 @@ class Slack:
             await asyncio.Event().wait()
         finally:
             await _close(handler)
-            await ears.stop()
+            await ears.errands.stop()
 
     async def _introduce(self) -> None:
         """Learn who we are, and that both tokens are right, before anything is promised. Waits for Slack."""
