@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 ODD = 8  # so many unforeseen failures of one message are enough
 WIDTH = 8  # so many jobs' messages are under way at once on one platform
-LONGEST = 300.0  # seconds between two tries at most
+LONGEST = 60.0  # seconds between two tries at most
 GIVE_UP = 3 * 86400.0  # seconds after the first try
 SKEW = 120.0  # seconds by which a platform's clock may differ from ours
 SMALLEST = 100_000  # bytes: an answer refused at this size goes without files
@@ -58,6 +58,7 @@ class Outbox:
         self._rng = rng or random.Random()
         self._living = Living(store, platforms, clock=clock)
         self._woken = {name: asyncio.Event() for name in platforms}
+        self._failed: Counter[tuple[int, str]] = Counter()  # how often the platform could not be reached
         self._odd: Counter[tuple[int, str]] = Counter()  # how often it failed in a way that nobody foresaw
         self._gone: set[tuple[int, str]] = set()  # told once already that nobody is there
 
@@ -77,6 +78,7 @@ class Outbox:
 
     async def run(self) -> None:
         """Until cancelled. What was under way then is looked for at the next start."""
+        await self._store.deliveries.hasten(self._clock())
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._living.run())
             for name, platform in self._platforms.items():
@@ -151,6 +153,7 @@ class Outbox:
         except Exception:
             log.exception("job %d: %s broke", job.id, platform.name)
             return await self._odd_again(delivery)
+        self._failed.pop((job.id, delivery.kind), None)
         return None
 
     async def _odd_again(self, delivery: Delivery) -> float | None:
@@ -175,13 +178,14 @@ class Outbox:
         return None
 
     async def _later(self, delivery: Delivery, at_least: float, *, uncertain: bool) -> float | None:
-        """Put it off, longer each time; give it up after days."""
-        now = self._clock()
-        if delivery.tries > 10 and now - delivery.since > GIVE_UP:
+        """Put it off, longer each time in this life; give it up after days."""
+        now, which = self._clock(), (delivery.job, delivery.kind)
+        self._failed[which] += 1
+        if self._failed[which] > 10 and now - delivery.since > GIVE_UP:
             log.error("job %d: its %s was given up", delivery.job, delivery.kind)
             await self._store.deliveries.dead(delivery.job, delivery.kind, now)
             return None
-        backoff = min(LONGEST, 0.5 * 2.0 ** min(delivery.tries, 20)) * self._rng.uniform(0.5, 1.0)
+        backoff = min(LONGEST, 0.5 * 2.0 ** min(self._failed[which], 20)) * self._rng.uniform(0.5, 1.0)
         due = now + max(at_least, backoff, self._settle if uncertain else 0.0)
         await self._store.deliveries.retry(delivery.job, delivery.kind, due, now, uncertain=uncertain)
         return due

@@ -50,6 +50,7 @@ RETRY = """
 UPDATE deliveries SET state = :state, due = :due
 WHERE job = :job AND kind = :kind AND state IN ('pending', 'sending')
 """
+HASTEN = "UPDATE deliveries SET due = :now WHERE state IN ('pending', 'sending') AND due > :now"
 DEAD = "UPDATE deliveries SET state = 'dead' WHERE job = ? AND kind = ? AND state IN ('pending', 'sending')"
 
 
@@ -82,6 +83,10 @@ class Deliveries:
         """When the next one after `now` falls due."""
         row = await self._database.read(lambda db: db.execute(NEXT, (platform, now)).fetchone())
         return None if row[0] is None else float(row[0])
+
+    async def hasten(self, now: float) -> None:
+        """What was put off is due now: what held it up may be over since a new start."""
+        await self._database.write(lambda db: db.execute(HASTEN, {"now": now}))
 
     async def get(self, job: int, kind: Kind) -> Delivery | None:
         row = await self._database.read(lambda db: db.execute(GET, (job, kind)).fetchone())

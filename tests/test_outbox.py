@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import itertools
 import random
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,13 +30,14 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 class Clock:
-    """Real time that can be moved on."""
+    """Real time that can be moved on, and that can run faster."""
 
-    def __init__(self) -> None:
+    def __init__(self, speed: float = 1.0) -> None:
         self.ahead = NOW
+        self.speed = speed
 
     def __call__(self) -> float:
-        return asyncio.get_running_loop().time() + self.ahead
+        return asyncio.get_running_loop().time() * self.speed + self.ahead
 
 
 @contextlib.asynccontextmanager
@@ -73,9 +75,8 @@ async def finish(store: Store, job: Job, count: int = 1, size: int = 1000) -> No
 
 
 async def settled(store: Store, outbox: Outbox, *jobs: Job, seconds: float = 10.0) -> None:
-    outbox.wake()
-
     async def all_settled() -> bool:
+        outbox.wake()
         return all([set(await states(store, job)) <= {"sent", "dead"} for job in jobs])
 
     await until(all_settled, seconds)
@@ -207,6 +208,31 @@ async def test_retry_after_is_obeyed(store: Store) -> None:
     async with running(store, chat) as outbox:
         await settled(store, outbox, job)
     assert times[1] - times[0] >= 0.4
+
+
+async def test_a_new_start_tries_at_once_what_was_put_off(store: Store) -> None:
+    chat, job = Chat(), await add_job(store)
+    await store.deliveries.sending(job.id, "status", NOW)
+    await store.deliveries.retry(job.id, "status", NOW + 1e6, NOW)
+    async with running(store, chat) as outbox:
+        await settled(store, outbox, job, seconds=2.0)
+
+
+async def test_the_longer_an_outage_the_rarer_the_tries_but_one_a_minute(store: Store) -> None:
+    chat, clock, times = Chat(), Clock(speed=200.0), list[float]()
+
+    def down(act: str, when: str) -> Exception | None:
+        if when == "before":
+            times.append(clock())
+        return Unreachable("down") if len(times) < 12 else None
+
+    chat.fault = down
+    job = await add_job(store)
+    async with running(store, chat, clock=clock) as outbox:
+        await settled(store, outbox, job)
+    pauses = [later - sooner for sooner, later in itertools.pairwise(times)]
+    assert pauses[0] < 30 <= max(pauses)
+    assert max(pauses) < 60 + 0.3 * 200  # a look at the rows every 0.3 s at worst
 
 
 async def test_a_slow_platform_holds_up_nobody_else(store: Store) -> None:
@@ -390,16 +416,15 @@ async def test_results_are_taken_back_however_often_it_takes(store: Store) -> No
 
 
 async def test_an_answer_that_the_platform_will_not_have_goes_without_files(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store,
 ) -> None:
-    chat, clock = Chat(), Clock()
+    chat, clock = Chat(), Clock(speed=50.0)
     job = await add_job(store)
     await finish(store, job)
     post = chat.post
 
     async def picky(place: Place, message: Message, key: str) -> str:
         if message.files:
-            clock.ahead += 60.0  # not to wait for the next try
             raise RuntimeError("400: invalid form body")
         return await post(place, message, key)
 
