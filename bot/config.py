@@ -99,10 +99,10 @@ class LimitsOf(Section):
         default=2, ge=1, le=16, description="processes that unpack pictures at the same time"
     )
     decoder_mb: int = Field(
-        default=2000, ge=500, le=64000, description="memory each of them may take; bombs end there"
+        default=3000, ge=500, le=64000, description="memory each of them may take; bombs end there"
     )
     decoder_seconds: float = Field(
-        default=30.0, ge=1, le=600, description="time one picture may take to unpack"
+        default=30.0, ge=1, le=600, description="CPU time one picture may take to unpack"
     )
     queue_per_person: int = Field(
         default=20, ge=1, le=10000, description="open jobs of one person; admins have no limit"

@@ -11,8 +11,8 @@ _SIDE = 320  # the photo is looked at in this size: enough to find an object, qu
 _ROUNDS = 4
 
 
-def foreground(rgb: Pixels) -> Pixels | None:
-    """255 where the object is, at the photo's size; None where nothing stands out.
+def foreground(rgb: Pixels, size: tuple[int, int]) -> Pixels | None:
+    """255 where the object is, as a mask of `size` (width, height); None where nothing stands out.
 
     Product photos have their background at the border: how unlike the border a pixel is tells which pixels are
     probably the object, and GrabCut settles the edge.
@@ -35,7 +35,7 @@ def foreground(rgb: Pixels) -> Pixels | None:
     found = cv2.morphologyEx(object, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     if not 0.003 < float(np.mean(found > 0)) < 0.97:
         return None
-    smooth = cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR)
+    smooth = cv2.resize(found, size, interpolation=cv2.INTER_LINEAR)
     return np.where(smooth >= 128, 255, 0).astype(np.uint8)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bot.foreground import foreground
-from bot.marks import coloured, differing, has_marks
+from bot.marks import coloured, differing, has_marks, spread_of
 from bot.mask_words import (
     AUTO_BACK,
     AUTO_FRONT,
@@ -136,7 +136,8 @@ def _box(finding: Finding, part: Box) -> Pixels:
 
 
 def _auto(finding: Finding, part: Auto) -> Pixels:
-    mask = foreground(as_rgb(finding.photo))
+    photo = finding.photo
+    mask = foreground(as_rgb(reduced(photo, 640)), photo.size)
     if mask is None:
         raise Refusal(NO_OBJECT)
     finding.notes.append(AUTO_BACK if part.inverse else AUTO_FRONT)
@@ -157,11 +158,8 @@ def _recognised(finding: Finding, given: Image.Image) -> Pixels:
     """Tell by its pixels how a second picture is meant: transparent, black and white, or a marked photo."""
     if _see_through(given):
         return _fit(finding, _alpha_or_strokes(finding, given))
-    if given.mode == "I;16":
-        return _fit(finding, _white(finding, given))
-    rgb = np.asarray(given.convert("RGB"))
-    spread = rgb.max(axis=2) - rgb.min(axis=2)
-    if float(np.mean(spread > 48)) < 0.0005:  # greys only
+    rgb = as_rgb(given)
+    if float(np.mean(spread_of(rgb) > 48)) < 0.0005:  # greys only
         mask = None if _two_valued(rgb) else _difference(finding, given)
         return mask if mask is not None else _fit(finding, _white(finding, given))
     mask = _difference(finding, given)
@@ -249,20 +247,31 @@ def _difference(finding: Finding, given: Image.Image) -> Pixels | None:
     """Where a marked copy differs from the clean photo; None if it is no copy."""
     resized = given.size != finding.size
     copy = given.resize(finding.size, Image.Resampling.BOX) if resized else given
-    mask = differing(as_rgb(finding.photo), as_rgb(copy))
+    mask = differing(as_rgb(finding.photo), as_rgb(copy, like=finding.photo))
     if mask is None:
         return None
     finding.notes.append(FROM_DIFFERENCE)
     return mask
 
 
-def as_rgb(image: Image.Image) -> Pixels:
-    """Height × width × 3 bytes for looking at; 16-bit grey is stretched as the engines do."""
+def as_rgb(image: Image.Image, like: Image.Image | None = None) -> Pixels:
+    """Height × width × 3 bytes for looking at; 16-bit grey is stretched as the engines do, or as `like` is."""
     if image.mode == "I;16":
         from engines.compose import to_rgb, value_range
 
-        image = to_rgb(image, value_range(image))
+        image = to_rgb(image, value_range(like if like is not None and like.mode == "I;16" else image))
     return np.asarray(image.convert("RGB"))
+
+
+def reduced(image: Image.Image, side: int) -> Image.Image:
+    """At most about `side` pixels on the longer side, quickly: pixels are averaged."""
+    scale = side / max(image.size)
+    if scale >= 1:
+        return image
+    if image.mode != "I;16":
+        return image.reduce(max(1, int(1 / scale)))
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.BOX)
 
 
 def _where(condition: NDArray[np.bool_]) -> Pixels:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bot.mask_finding import as_rgb
+from bot.mask_finding import as_rgb, reduced
 
 SIDE = 1024  # pixels on the longer side: enough to judge, small enough for a chat
 _RED, _CYAN = (255, 30, 30), (0, 220, 255)  # the second on things that are red themselves
@@ -22,7 +22,8 @@ def overlay(
 
     scale = min(1.0, SIDE / max(photo.size))
     size = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
-    base = as_rgb(photo.resize(size, Image.Resampling.BOX) if scale < 1 else photo).astype(np.float32)
+    small = reduced(photo, 2 * SIDE)
+    base = as_rgb(small.resize(size, Image.Resampling.BOX) if scale < 1 else small).astype(np.float32)
     white = np.asarray(mask.convert("L")) >= 128
     solid = grown(pooled(~white if invert else white, size), round(grow * scale))
     weight = 0.5 * softened(solid, round(feather * scale))[..., None]

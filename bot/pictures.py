@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import re
 import signal
@@ -25,6 +26,8 @@ from bot import frames
 from bot.picture_words import TOO_LONG, TOO_MANY_BYTES, TOO_MUCH_MEMORY, file_size
 from engines.words import Refusal, Words
 
+WALL = 4.0
+
 
 @dataclass(frozen=True, slots=True)
 class PictureLimits:
@@ -32,8 +35,10 @@ class PictureLimits:
 
     file_bytes: int = 25_000_000
     pixels: int = 50_000_000
-    memory_bytes: int = 2_000_000_000  # address space of one worker
-    seconds: float = 30.0  # for one request, on the clock and on the CPU
+    memory_bytes: int = 3_000_000_000  # address space of one worker
+    seconds: float = (
+        30.0  # of CPU time for one request; on the clock a busy machine may take `WALL` times that
+    )
     workers: int = 2  # so that one slow file does not keep everybody waiting
 
 
@@ -167,7 +172,7 @@ class _Worker:
 
     def __init__(self, limits: PictureLimits) -> None:
         self.seconds = limits.seconds
-        figures = [limits.memory_bytes, int(limits.seconds), limits.pixels]
+        figures = [limits.memory_bytes, math.ceil(limits.seconds), limits.pixels]
         root = Path(__file__).resolve().parents[1]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bot.picture_worker", *(str(figure) for figure in figures)],
@@ -189,7 +194,7 @@ class _Worker:
         """Send and wait for the answer. A worker that dies or is too slow ends as a `Refusal`."""
         assert self.process.stdin
         assert self.process.stdout
-        watch = threading.Timer(self.seconds, self._stop_late)
+        watch = threading.Timer(WALL * self.seconds, self._stop_late)
         watch.start()
         try:
             frames.send(self.process.stdin, header, parts)  # type: ignore[arg-type]

@@ -161,10 +161,13 @@ async def test_a_painted_copy_beside_the_clean_photo(
     assert mask.notes == (words.FROM_DIFFERENCE,)
 
 
-async def test_black_paint_is_a_difference_too(reader: PictureReader) -> None:
+@pytest.mark.parametrize("mode", ["L", "I;16"])
+async def test_white_paint_in_a_grey_photo_is_a_difference_too(reader: PictureReader, mode: str) -> None:
     grey = PHOTO.convert("L")
+    if mode == "I;16":
+        grey = Image.fromarray((np.asarray(grey).astype(np.uint16) * 100).astype("<u2"))
     marked = grey.copy()
-    marked.paste(255, SPOT)
+    marked.paste(65535 if mode == "I;16" else 255, SPOT)
     mask = await reader.mask(png(grey), None, png(marked))
     assert alike(white(mask), WANTED) > 0.75
     assert mask.notes == (words.FROM_DIFFERENCE,)
@@ -382,6 +385,7 @@ async def test_auto_finds_the_object_and_its_inverse_the_background(reader: Pict
 @pytest.mark.parametrize("mode", ["L", "RGBA", "I;16"])
 async def test_auto_in_other_modes(reader: PictureReader, mode: str) -> None:
     photo, wanted = nut()
+    photo, wanted = photo.resize((1600, 1200)), wanted.repeat(4, axis=0).repeat(4, axis=1)
     if mode == "I;16":
         photo = Image.fromarray((np.asarray(photo.convert("L")).astype(np.uint16) * 16).astype("<u2"))
     else:

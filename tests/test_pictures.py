@@ -390,7 +390,7 @@ async def test_too_little_memory_costs_the_worker_not_the_bot() -> None:
 
 
 async def test_too_much_time_costs_the_worker_not_the_bot() -> None:
-    async with PictureReader(PictureLimits(seconds=1.5, workers=1)) as reader:
+    async with PictureReader(PictureLimits(seconds=1, workers=1)) as reader:
         await reader.read(saved(noise()), "a.png")
         (worker,) = reader._workers
         os.kill(worker.process.pid, signal.SIGSTOP)  # as slow as can be
