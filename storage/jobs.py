@@ -210,11 +210,10 @@ class Jobs:
         return await self._one(GET, (id,))
 
     async def by_key(self, key: str) -> Job | None:
-        """The job that came from the saying `key`."""
         return await self._one(BY_KEY, (key,))
 
     async def ahead(self, id: int) -> int:
-        """How many queued jobs would be claimed before it; 0 = next, or not waiting."""
+        """How many would be claimed before it; 0 = next, or not waiting."""
         return await self._count(AHEAD, id)
 
     async def line(self, limit: int = 50) -> list[Job]:
