@@ -98,7 +98,9 @@ def _made(name: str, config: str) -> Any:
 
 def kept(model_config: Mapping[str, Any], timestep: float) -> float:
     """ᾱ at a training timestep: how much of the picture is left under the noise, 0..1."""
-    return float(_made("DDIM", json.dumps(dict(model_config), sort_keys=True)).alphas_cumprod[round(timestep)])
+    return float(
+        _made("DDIM", json.dumps(dict(model_config), sort_keys=True)).alphas_cumprod[round(timestep)]
+    )
 
 
 def enter(scheduler: Any, steps: int, strength: float) -> Any:

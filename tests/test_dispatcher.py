@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chat import NOW, add_job
 
 from bot.dispatcher import Dispatcher, Pace
 from engines.engine import Work
@@ -17,7 +18,6 @@ from engines.words import Words
 from storage import Full
 from storage.jobs import Job
 from storage.store import Store
-from chat import NOW, add_job
 
 
 @pytest.fixture

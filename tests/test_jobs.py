@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chat import NOW, add_job
 
 from storage import Missing, jobs
 from storage.jobs import Job
 from storage.results import NewResult
 from storage.store import Store
-from chat import NOW, add_job
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from chat import NOW, add_job
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
@@ -15,7 +16,6 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from storage.jobs import CRASHES
 from storage.results import NewResult
 from storage.store import Store
-from chat import NOW, add_job
 
 T = TypeVar("T")
 FINAL = {"done", "failed", "cancelled"}
