@@ -28,6 +28,9 @@ lock: ## resolve the pinned requirements anew
 	.venv/bin/uv pip compile -q pyproject.toml requirements/extra.txt --extra dev --override requirements/overrides.txt \
 	  --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -o requirements/lock.txt
 
+docs: $(READY) ## draw the tables and the tree in the READMEs anew
+	$(PY) docs/generate.py
+
 setup: $(READY) ## only the virtual environment
 
 $(READY): requirements/lock.txt requirements/uv.txt pyproject.toml
@@ -37,4 +40,4 @@ $(READY): requirements/lock.txt requirements/uv.txt pyproject.toml
 	.venv/bin/uv pip install -q --python $(PY) --no-deps --no-build-isolation -e .
 	touch $@
 
-.PHONY: help demo test test-all bench lint check lock setup
+.PHONY: help demo test test-all bench lint check lock docs setup
