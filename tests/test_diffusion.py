@@ -15,14 +15,14 @@ import torch
 from engine_conformance import Conformance, drive, finished
 from PIL import Image
 
-from engines import recipe, samplers
+from engines import recipe
 from engines.diffusion import Diffusion, Pictures
 from engines.engine import Work
 from engines.events import Artifact
 from engines.loading import folder_blueprint
 from engines.models import Models
-from engines.requests import SAMPLERS, Img2Img, Inpaint, Txt2Img
 from engines.requests import Diffusion as Asked
+from engines.requests import Img2Img, Inpaint, Txt2Img
 from engines.words import Refusal
 
 
@@ -257,40 +257,3 @@ def test_a_preview_is_a_small_picture(desk: Desk) -> None:
     assert len(shown) < 20_000
     desk.engine.suspend(run)
     assert desk.engine.preview(run) is None
-
-
-def test_a_forked_scheduler_leaves_the_original_alone() -> None:
-    """What `advance` is all-or-none by: every sampler, three steps on a fork, and the original is as it was."""
-    for name in SAMPLERS:
-        scheduler = samplers.build(name, shapes.narrow("sd1")["scheduler"], 5)
-        times = samplers.enter(scheduler, 5, 1.0)
-        latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-        before = state_of(scheduler)
-        twin = samplers.fork(scheduler)
-        for time in times[:3]:
-            seen = twin.scale_model_input(latents, time)
-            own = {"generator": [torch.Generator().manual_seed(1)]} if samplers.draws(twin.__class__) else {}
-            latents = twin.step(seen * 0.5, time, latents, return_dict=False, **own)[0]
-        assert state_of(scheduler) == before, name
-
-
-def state_of(scheduler: Any) -> str:
-    def plain(value: Any) -> Any:
-        return value.tolist() if isinstance(value, torch.Tensor) else value
-
-    told = {k: [plain(v) for v in x] if isinstance(x, list) else plain(x) for k, x in vars(scheduler).items()}
-    return repr({k: v for k, v in told.items() if not (isinstance(v, list) and len(v) >= 1000)})
-
-
-def test_coefficients_of_lms_are_the_integrals_that_diffusers_computes() -> None:
-    from diffusers import LMSDiscreteScheduler
-
-    config = shapes.narrow("sd1")["scheduler"]
-    ours = samplers.build("LMS Karras", config, 12)
-    theirs = LMSDiscreteScheduler.from_config(config, use_karras_sigmas=True)
-    theirs.set_timesteps(12)
-    for t in range(12):
-        for order in range(1, min(t + 1, 4) + 1):
-            for current in range(order):
-                expected = theirs.get_lms_coefficient(order, t, current)
-                assert ours.get_lms_coefficient(order, t, current) == pytest.approx(expected, rel=1e-4)

@@ -15,9 +15,9 @@ from typing import Any
 import diffusers
 import numpy as np
 import pytest
-import shapes
 import torch
 from PIL import Image, ImageFilter
+from small_models import save
 
 from engines.diffusion import Diffusion, Pictures
 from engines.engine import Work
@@ -181,10 +181,9 @@ def pipeline(parts: Parts, asked: Asked) -> Any:
 def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Family]:
     work = tmp_path_factory.mktemp(request.param)
     if request.param == "embedded":
-        four, nine, least = EMBEDDED / "txt2img", EMBEDDED / "inpaint", 1
+        four, nine, least = EMBEDDED / "txt2img", EMBEDDED / "inpaint", 2
     else:
-        four = shapes.save(work / "four", "sd1")
-        nine, least = shapes.save(work / "nine", "sd1", 9, seed=1), 3
+        four, nine, least = save(work / "four"), save(work / "nine", channels=9, seed=1), 3
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield Family({"txt2img": four, "img2img": four, "inpaint-4": four, "inpaint-9": nine}, work, least)
