@@ -38,7 +38,7 @@ class Report:
         v = self.verdict
         return (
             f"{self.kills} kills ({fell}) in {self.seconds:.0f} s; {self.asked} asked, {len(v.promised)} promised, "
-            f"{sum(self.states.values())} on disk, {v.answered} answered, {len(v.lost)} lost, {len(v.twice)} twice, "
+            f"{sum(self.states.values())} on disk, {len(v.answered)} answered, {len(v.lost)} lost, {len(v.twice)} twice, "
             f"{len(v.mentioned_twice)} mentioned twice"
         )
 
@@ -154,6 +154,7 @@ async def campaign(
         status = await studio.end(signal.SIGTERM)
         exit_seconds = time.monotonic() - stopped
         states = dict(studio.ask("SELECT state, count(*) FROM jobs GROUP BY state"))
+    town.write(folder / "books.json")
     took = time.monotonic() - began
     return Report(town.verdict(), town.asked, kills, fell, unfinished, states, took, status, exit_seconds)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import random
 import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 from loopback.discord import Discord
@@ -36,7 +39,7 @@ class Verdict:
     lost: list[int]  # promised, and never answered
     twice: list[int]  # with more than one message
     mentioned_twice: list[int]
-    answered: int
+    answered: set[int]
 
 
 @dataclass
@@ -115,8 +118,14 @@ class Town:
             unanswered + shared,
             [job for job, all in said.items() if len(all) > 1],
             [job for job, all in said.items() if sum(s.notified for s in all) > 1],
-            sum(any(s.is_answer for s in all) for all in said.values()),
+            {job for job, all in said.items() if any(s.is_answer for s in all)},
         )
+
+    def write(self, path: Path) -> None:
+        """All that the books hold, for whoever wonders what happened."""
+        discord = {id: dataclasses.asdict(kept) for id, kept in self.discord.messages.items()}
+        books = {"discord": discord, "slack": self.slack.channels, "slack calls": self.slack.calls}
+        path.write_text(json.dumps(books, indent=1, default=str))
 
     def _standing(self) -> Iterator[Standing]:
         for message in self.discord.messages.values():
