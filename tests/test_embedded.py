@@ -22,8 +22,8 @@ FLOOR_DB = 30.0
 
 
 @pytest.fixture(autouse=True)
-def _few_threads() -> None:
-    torch.set_num_threads(2)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 def test_importing_the_package_loads_neither_torch_nor_numpy() -> None:
@@ -181,6 +181,22 @@ def test_clip_names_products() -> None:
         )
         said = model.encode_text(say([simple(p) for p in PRODUCTS]), normalize=True)
     assert float(np.mean((seen @ said.T).argmax(1).numpy() == real.product)) >= 0.8
+
+
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
+def test_the_text_encoder_can_start_as_clips_text_tower() -> None:
+    import open_clip
+
+    from engines.embedded import text
+
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{CLIP}")
+    tokenizer = text.learn_tokenizer()
+    encoder = text.build(tokenizer).eval()
+    text.learn_from_clip(encoder, model.eval().state_dict())
+    words = text.ids(tokenizer, [simple("wood", "crack"), simple("metal nut"), "금속 너트"])
+    with torch.no_grad():
+        ours, theirs = encoder(words).pooler_output @ model.text_projection, model.encode_text(words)
+    assert float((ours - theirs).norm() / theirs.norm()) < 0.02  # quick_gelu for gelu is the difference
 
 
 def test_training_stopped_and_resumed_equals_training_straight_through(tmp_path: Path) -> None:

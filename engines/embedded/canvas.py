@@ -83,7 +83,7 @@ def paint(colour: Array | tuple[float, float, float], brightness: Array) -> Arra
 def shade(height: Array, light: tuple[float, float]) -> Array:
     """Slope of a height map towards the light, (128, 128): positive faces are lit."""
     down, across = np.gradient(height)
-    slope: Array = -(across * light[0] + down * light[1])
+    slope = np.asarray(-(across * light[0] + down * light[1]))
     return slope.astype(np.float32)
 
 

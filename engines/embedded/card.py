@@ -41,6 +41,12 @@ one small network trained on unlimited fresh pictures of the same world; it is n
 of its 64×64 cells inside the mask with the asked type and with no other type more often. Intervals are 95 %
 (Wilson for shares, normal for means).
 
+## Going on
+
+`python -m engines.embedded.train oracles`, then `… diffusion --from-shipped --words-from-clip --steps 3000` (drop
+`--words-from-clip` once the words are obeyed), `… export --from-shipped` and `… measure`. Keep the VAE as it is: the
+denoiser knows its latents.
+
 ## Limits
 
 They draw their nine products and five defects, not the world: an unknown word is tokenised and ignored. They are a
@@ -50,13 +56,14 @@ Licence: Apache-2.0, like the program.
 """
 
 
-def render(figures: list[Figure], weights: Path, work: Path) -> str:
+def render(figures: list[Figure], weights: Path, steps: dict[str, int]) -> str:
     """The whole card as Markdown."""
     from engines.embedded.measure import FOUND, GUIDANCE, STEPS
 
+    spent = ", ".join(f"{name} {count:,}" for name, count in steps.items())
     size = sum(p.stat().st_size for p in weights.rglob("*") if p.is_file() and not p.is_symlink()
                and not any(q.is_symlink() for q in p.parents))  # fmt: skip
-    lines = [_HEAD, f"Together {size / 1e6:.1f} MB, float16 safetensors. {_spent(work)}\n", "## Figures\n",
+    lines = [_HEAD, f"Together {size / 1e6:.1f} MB, float16 safetensors. Steps of training in the last run: {spent}.\n", "## Figures\n",
              "| figure | value | 95 % interval | pictures | target | met |", "|---|---|---|---|---|---|"]  # fmt: skip
     lines += [_row(figure) for figure in figures]
     short = [f.name for f in figures if f.target is not None and f.value < f.target]
@@ -72,11 +79,11 @@ def _row(f: Figure) -> str:
     return f"| {f.name} | {f.value:.1f}{unit} | {f.low:.1f}–{f.high:.1f} | {f.pictures} | {target} | {met} |"
 
 
-def _spent(work: Path) -> str:
-    """Steps each model was trained for, from the logs."""
-    found = []
-    for name in ("vae", "diffusion", "clip"):
+def steps_of(work: Path) -> dict[str, int]:
+    """Steps each model was trained for, from the logs in the work folder."""
+    found = {}
+    for name in ("vae", "clip", "diffusion"):
         log = work / f"{name}.log.jsonl"
         if log.exists():
-            found.append(f"{name} {max(json.loads(line)['step'] for line in log.read_text().splitlines()):,}")
-    return f"Steps of training: {', '.join(found)}." if found else ""
+            found[name] = max(json.loads(line)["step"] for line in log.read_text().splitlines())
+    return found

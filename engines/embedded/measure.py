@@ -18,7 +18,7 @@ from PIL import Image
 
 from engines.embedded import DEFECTS, PRODUCTS, SIZE, oracles, pool, vae
 from engines.embedded.captions import simple
-from engines.embedded.card import render
+from engines.embedded.card import render, steps_of
 from engines.embedded.diffusion import covering
 
 STEPS, GUIDANCE = 20, 3.0
@@ -186,7 +186,7 @@ def write_card(
     weights: Path, judge: oracles.Oracle, card: Path, count: int, work: Path, parts: tuple[str, ...]
 ) -> None:
     """Measures the named parts, keeps the other parts' figures of the last time, writes the card."""
-    kept_at = work / "figures.json"
+    kept_at = card.with_name("figures.json")
     kept: dict[str, Any] = json.loads(kept_at.read_text()) if kept_at.exists() else {}
     ways: dict[str, Callable[[], list[Figure]]] = {
         "vae": lambda: of_vae(weights, judge, count, work),
@@ -198,6 +198,7 @@ def write_card(
         kept[part] = [asdict(figure) for figure in ways[part]()]
         for figure in kept[part]:
             print(json.dumps(figure), flush=True)
-        kept_at.write_text(json.dumps(kept))
+    kept["steps"] = kept.get("steps", {}) | steps_of(work)
+    kept_at.write_text(json.dumps(kept, indent=1) + "\n")
     figures = [Figure(**row) for part in ways for row in kept.get(part, [])]
-    card.write_text(render(figures, weights, work))
+    card.write_text(render(figures, weights, kept["steps"]))

@@ -83,3 +83,35 @@ def ids(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
     """(n, 77) token ids as the Stable Diffusion pipelines make them."""
     found = tokenizer(texts, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
     return torch.as_tensor(found.input_ids)
+
+
+@torch.no_grad()
+def learn_from_clip(encoder: CLIPTextModel, clip: dict[str, Tensor]) -> None:
+    """Copies the text tower of our CLIP (open_clip names) into the encoder, in place.
+
+    CLIP learns in minutes to tell the captions apart, which a denoiser's own encoder takes thousands of steps to do.
+    Layers that CLIP lacks are made to pass their input on.
+    """
+    own = {k.removeprefix("text_model."): v for k, v in encoder.state_dict().items()}
+    own["embeddings.token_embedding.weight"].copy_(clip["token_embedding.weight"])
+    own["embeddings.position_embedding.weight"].copy_(clip["positional_embedding"])
+    for layer in range(encoder.config.num_hidden_layers):
+        here, there = f"encoder.layers.{layer}.", f"transformer.resblocks.{layer}."
+        for kind in ("weight", "bias"):
+            if f"{there}ln_1.weight" not in clip:
+                own[f"{here}self_attn.out_proj.{kind}"].zero_()
+                own[f"{here}mlp.fc2.{kind}"].zero_()
+                continue
+            parts = clip[f"{there}attn.in_proj_{kind}"].chunk(3)
+            for name, part in zip(("q_proj", "k_proj", "v_proj"), parts, strict=True):
+                own[f"{here}self_attn.{name}.{kind}"].copy_(part)
+            for name, other in _SAME.items():
+                own[f"{here}{name}.{kind}"].copy_(clip[f"{there}{other}.{kind}"])
+    for kind in ("weight", "bias"):
+        own[f"final_layer_norm.{kind}"].copy_(clip[f"ln_final.{kind}"])
+
+
+_SAME = {
+    "self_attn.out_proj": "attn.out_proj", "layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+}  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
+from safetensors.torch import load_file
 
 from engines.embedded import MODEL_CARD, WEIGHTS, clip, diffusion, export, loop, oracles, pool, text, vae
 
@@ -61,23 +62,32 @@ def oracles_stage(args: argparse.Namespace) -> None:
     loop.train("oracle", module, plan, args.work, oracles.loss_on(args.batch or 16, args.device))
 
 
+def clip_state(args: argparse.Namespace) -> dict[str, torch.Tensor]:
+    """CLIP's averaged weights from the work folder, else the shipped ones."""
+    path = args.work / "clip.pt"
+    return (
+        average_of(path)
+        if path.exists()
+        else load_file(args.weights / "clip" / "open_clip_model.safetensors")
+    )
+
+
 def diffusion_stage(args: argparse.Namespace) -> None:
-    codec, data, tokenizer = (
-        frozen_vae(args).to(args.device),
-        pool.open_pool(args.work, args.pool),
-        text.learn_tokenizer(),
-    )
-    half = (args.batch or 16) // 2
-    teacher = diffusion.Teacher(
-        codec, tokenizer, data, diffusion.Latents(codec, data, args.device), half, half, args.device
-    )
+    """Needs a frozen VAE and a CLIP: the text encoder starts as CLIP's text tower."""
+    codec, tokenizer = frozen_vae(args).to(args.device), text.learn_tokenizer()
+    data = pool.open_pool(args.work, args.pool)
+    batch = args.batch or 16
+    plain = args.plain or batch // 2
+    latents = diffusion.Latents(codec, data, args.device)
+    teacher = diffusion.Teacher(codec, tokenizer, data, latents, plain, batch - plain, args.device)
     module = diffusion.Painter(tokenizer)
     if args.from_shipped:
         export.load_shipped(module, args.weights)
+    if args.words_from_clip or not args.from_shipped:
+        text.learn_from_clip(module.text, clip_state(args))
     module = module.to(args.device).to(memory_format=torch.channels_last)
-    plan = loop.Plan(
-        args.steps or 3000, args.rate or 6e-4, seed=args.seed, save_every=100, muon_rate=args.muon or 0.01
-    )
+    steps, rate, muon = args.steps or 3000, args.rate or 6e-4, args.muon or 0.015
+    plan = loop.Plan(steps, rate, seed=args.seed, save_every=100, muon_rate=muon)
     loop.train("diffusion", module, plan, args.work, diffusion.loss_on(teacher))
 
 
@@ -127,6 +137,7 @@ def main() -> None:
     parser.add_argument(
         "--from-shipped", action="store_true", help="start from the weights in the repository"
     )
+    parser.add_argument("--words-from-clip", action="store_true", help="start the text encoder as CLIP's")
     parser.add_argument("--count", type=int, default=200, help="held-out pictures a measurement")
     parser.add_argument(
         "--parts", nargs="+", default=["vae", "txt2img", "inpaint", "clip"], help="what to measure"
@@ -134,6 +145,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=6000, help="scenes in the training pool")
     parser.add_argument("--steps", type=int, default=0, help="steps in all (0: the stage's own)")
     parser.add_argument("--batch", type=int, default=0)
+    parser.add_argument("--plain", type=int, default=0, help="rows of a batch that are txt2img (0: half)")
     parser.add_argument("--rate", type=float, default=0.0, help="AdamW's peak rate")
     parser.add_argument("--muon", type=float, default=0.0, help="Muon's peak rate")
     parser.add_argument("--seed", type=int, default=0)
