@@ -23,6 +23,7 @@ from bot.living import Living
 from bot.parcel import Shrink, pack
 from bot.talk import Gone, Limits, Message, Place, Platform, TooLarge, Unreachable
 from engines.events import Progress
+from storage import StorageError
 from storage.deliveries import Delivery
 from storage.jobs import Job
 from storage.store import Store
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 ODD = 8  # so many unforeseen failures of one message are enough
 WIDTH = 8  # so many jobs' messages are under way at once on one platform
+PAUSE = 5.0  # seconds before trying again what the disk refused
 LONGEST = 60.0  # seconds between two tries at most
 GIVE_UP = 3 * 86400.0  # seconds after the first try
 SKEW = 120.0  # seconds by which a platform's clock may differ from ours
@@ -93,7 +95,7 @@ class Outbox:
                 await self._deliver(job, platform, started)
             except Exception:
                 log.exception("could not deliver job %d", job)
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(PAUSE)
             finally:
                 busy.discard(job)
                 self._woken[name].set()
@@ -150,6 +152,8 @@ class Outbox:
         except TooLarge as error:
             log.warning("job %d: too large for %s: %s", job.id, platform.name, error)
             return await self._later(delivery, 0.0, uncertain=False)
+        except StorageError:
+            raise  # no fault of what was to be said
         except Exception:
             log.exception("job %d: %s broke", job.id, platform.name)
             return await self._odd_again(delivery)

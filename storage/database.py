@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import aiosqlite
 
-from storage import Full, Newer
+from storage import Full, Newer, StorageError
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -69,7 +69,7 @@ class Database:
     async def write(self, function: Work[T]) -> T:
         """Run `function` as one transaction: all of it is on disk when this returns, or none of it.
 
-        Raises `Full` where the disk has no room.
+        Raises `Full` where the disk has no room, `StorageError` where it would not work otherwise.
         """
         return await self._writer.run(lambda db: _transaction(db, function))
 
@@ -106,8 +106,9 @@ def _transaction(db: sqlite3.Connection, function: Work[T]) -> T:
     except BaseException as error:
         if db.in_transaction:
             db.execute("ROLLBACK")
-        if isinstance(error, sqlite3.Error) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-            raise Full("the database cannot grow: no room left") from error
+        if isinstance(error, sqlite3.OperationalError):
+            full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+            raise (Full if full else StorageError)(f"the database: {error}") from error
         raise
 
 

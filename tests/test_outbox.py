@@ -11,13 +11,17 @@ import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chat import NOW, Chat, add_job, flaky
+from PIL import Image
 
 from bot.outbox import Outbox
+from bot.pictures import PictureReader
 from bot.talk import Gone, Limits, Message, Place, Unreachable
 from engines.events import Progress
+from storage import Full
 from storage.jobs import Job
 from storage.results import NewResult
 from storage.store import Store
@@ -341,6 +345,39 @@ async def test_pictures_too_large_are_sent_smaller(store: Store, carries: tuple[
     assert [name for name, _ in said.files] == ["nut-0.webp", "nut-1.webp", "nut-2.webp"]
     assert all(size <= carries[0] for _, size in said.files)
     assert sum(size for _, size in said.files) <= carries[1]
+
+
+async def test_a_real_picture_is_made_smaller_by_the_reader(store: Store) -> None:
+    chat = Chat(carries=Limits(20_000, 10, 10**6, 0.05, 2000))
+    job = await add_job(store)
+    noise = Image.effect_noise((200, 200), 80).convert("RGB")
+    noise.save(file := io.BytesIO(), "PNG")
+    assert len(file.getvalue()) > 20_000
+    await store.jobs.claim(NOW)
+    made = NewResult(await store.blobs.put(file.getvalue()), "nut.png", "image/png", {}, 200, 200)
+    await store.jobs.finish(job.id, results=[made], notes=[], seconds=1.0, now=NOW)
+    async with PictureReader() as reader, running(store, chat, shrink=reader.shrink) as outbox:
+        await settled(store, outbox, job, seconds=30.0)
+    ((name, size),) = chat.standing(job.id)[0].files
+    assert name.startswith("nut.")
+    assert size <= 20_000
+
+
+async def test_a_disk_that_fails_costs_no_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat, job = Chat(), await add_job(store)
+    monkeypatch.setattr("bot.outbox.PAUSE", 0.01)
+    fails, sending = iter(range(20)), store.deliveries.sending
+
+    async def unwilling(*args: Any) -> bool:
+        if next(fails, None) is not None:
+            raise Full("no room")
+        return await sending(*args)
+
+    monkeypatch.setattr(store.deliveries, "sending", unwilling)
+    async with running(store, chat) as outbox:
+        await settled(store, outbox, job)
+    assert len(chat.standing(job.id)) == 1
+    assert await states(store, job) == ("sent",)
 
 
 async def test_a_platform_that_refuses_its_own_limits_gets_less(store: Store) -> None:
