@@ -19,10 +19,8 @@ MARKS_SEEN = Words(
     "아니면 두 번째 그림(흰색 = 바꿀 곳)이나 `mask:box=x,y,너비,높이`를 주세요.",
 )
 NOTHING = Words(
-    "The mask is empty: nothing in it is white, so nothing would change. Paint the place to change white, or "
-    "use `invert:yes`.",
-    "마스크가 비어 있습니다. 흰 부분이 없어 아무것도 바뀌지 않습니다. 바꿀 곳을 흰색으로 칠하거나 `invert:yes`를 "
-    "써 주세요.",
+    "The mask is empty: nothing in it is white, so nothing would change. Paint the place to change white.",
+    "마스크가 비어 있습니다. 흰 부분이 없어 아무것도 바뀌지 않습니다. 바꿀 곳을 흰색으로 칠해 주세요.",
 )
 EVERYTHING = Words(
     "The mask is white everywhere: the whole photo will be made anew.",
