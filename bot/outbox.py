@@ -115,10 +115,11 @@ class Outbox:
 
     async def _deliver(self, job_id: int, platform: Platform, started: float) -> None:
         """All that is to be said of one job, in order, until something has to wait."""
-        job = await self._store.jobs.get(job_id)
+        deliveries = await self._store.deliveries.of(job_id)
+        job = await self._store.jobs.get(job_id)  # read second: where there is an answer to say, it has ended
         if job is None:
             return
-        for delivery in await self._store.deliveries.of(job_id):
+        for delivery in deliveries:
             if delivery.state not in ("pending", "sending"):
                 continue
             later = await self._try(job, delivery, platform, started)

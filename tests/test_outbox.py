@@ -380,6 +380,33 @@ async def test_a_disk_that_fails_costs_no_answer(store: Store, monkeypatch: pyte
     assert await states(store, job) == ("sent",)
 
 
+async def test_a_job_that_ends_while_the_outbox_looks_is_answered_as_ended(store: Store) -> None:
+    """Found by the kill tests: the job was read before it ended, its deliveries after."""
+    chat, job = Chat(), await add_job(store)
+    get, of = store.jobs.get, store.deliveries.of
+
+    def ending(read: Callable[[int], Awaitable[Any]]) -> Callable[[int], Awaitable[Any]]:
+        async def read_and_end(id: int) -> Any:
+            found = await read(id)
+            if (now := await get(id)) and now.state == "queued":
+                await finish(store, job)
+            return found
+
+        return read_and_end
+
+    store.jobs.get = ending(get)  # type: ignore[method-assign, assignment]
+    store.deliveries.of = ending(of)  # type: ignore[method-assign, assignment]
+    async with running(store, chat) as outbox:
+        outbox.wake()
+        await until(lambda: _all_sent(get, of, job))
+    (said,) = chat.standing(job.id)
+    assert said.message.kind == "finished"
+
+
+async def _all_sent(get: Any, of: Any, job: Job) -> bool:
+    return (await get(job.id)).state == "done" and all(d.state in ("sent", "dead") for d in await of(job.id))
+
+
 async def test_a_platform_that_refuses_its_own_limits_gets_less(store: Store) -> None:
     chat = Chat(most=150_000)
     job = await add_job(store)

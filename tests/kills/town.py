@@ -130,7 +130,8 @@ class Town:
     def _standing(self) -> Iterator[Standing]:
         for message in self.discord.messages.values():
             if not message.deleted and (match := JOB.search(message.text)):
-                yield Standing(int(match[1]), bool(ANSWER.search(message.text)), len(message.notified))
+                done = bool(ANSWER.search(message.text)) and bool(message.files)
+                yield Standing(int(match[1]), done, len(message.notified))
         for channel in CHANNELS:
             for said in self.slack.messages(channel):
                 text = _all_text(said)
