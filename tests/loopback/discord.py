@@ -141,14 +141,14 @@ class Discord:
         match: re.Match[str],
     ) -> web.StreamResponse:
         faults = self.faults
-        if faults and faults.strikes("refuse"):
-            await request.read()
-            return answer({"message": "500: Internal Server Error", "code": 0}, status=500)
-        if faults and faults.strikes("wait"):
-            await request.read()
-            body = {"message": "You are being rate limited.", "retry_after": 0.1, "global": False}
-            return answer(body, status=429, headers={"Retry-After": "1", "Via": "1.1 loopback"})
         try:
+            if faults and faults.strikes("refuse"):
+                await request.read()
+                return answer({"message": "500: Internal Server Error", "code": 0}, status=500)
+            if faults and faults.strikes("wait"):
+                await request.read()
+                body = {"message": "You are being rate limited.", "retry_after": 0.1, "global": False}
+                return answer(body, status=429, headers={"Retry-After": "1", "Via": "1.1 loopback"})
             response = await act(self, request, match)
         except ConnectionError:  # killed while it spoke: nothing was said
             return error(400, 0, "hung up")
