@@ -51,7 +51,7 @@ def test_links_lead_somewhere(name: str) -> None:
     targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text(name))
     here = (ROOT / name).parent
     missing = [t for t in targets if not t.startswith("http") and not (here / t).exists()]
-    assert [t for t in missing if t != "docs/demo.png"] == []
+    assert missing == []
 
 
 @pytest.mark.parametrize("name", READMES)
