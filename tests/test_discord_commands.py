@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import keyword
 from typing import Any, ClassVar
 
 import pytest
@@ -84,7 +85,7 @@ words = st.builds(
     st.text("가나다라마 바사", min_size=1, max_size=120),
 )
 kinds = st.sampled_from(["text", "int", "float", "choice", "flag", "picture", "mask", "model"])
-names = st.from_regex(r"\A[a-z][a-z0-9_]{0,20}\Z").filter(lambda name: not name.startswith("_"))
+names = st.from_regex(r"\A[a-z][a-z0-9_]{0,20}\Z").filter(lambda name: not keyword.iskeyword(name))
 
 
 @st.composite

@@ -177,7 +177,7 @@ async def test_only_the_asker_may_cancel_and_delete(tmp_path: Path) -> None:
         await w.bob.click(w.shown(done), label="Delete")
         assert done in w.ours()
         await w.ann.click(w.shown(done), label="Delete")
-        assert done not in w.ours()
+        await w.until(lambda: done not in w.ours())
 
 
 async def test_the_buttons_of_an_answer_work_after_a_restart(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from bot.platforms.discord import Discord, live_check, platform
 from bot.platforms.discord.attachments import DiscordFile, Fetcher
 from bot.talk import File, Message, Place, Unreachable
 from engines.words import Refusal
-from tests.loopback.discord import CHANNEL, GUILD
 from tests.loopback.discord import Discord as Server
+from tests.loopback.discord_payloads import CHANNEL, GUILD
 
 PLACE = Place("discord", CHANNEL, guild=GUILD)
 
