@@ -78,7 +78,7 @@ def diffusion_stage(args: argparse.Namespace) -> None:
     data = pool.open_pool(args.work, args.pool)
     batch = args.batch or 16
     plain = args.plain or batch // 2
-    latents = diffusion.Latents(codec, data, args.device)
+    latents = diffusion.Latents(codec, data, args.device, args.shrink)
     teacher = diffusion.Teacher(codec, tokenizer, data, latents, plain, batch - plain, args.device)
     module = diffusion.Painter(tokenizer)
     if args.from_shipped:
@@ -146,6 +146,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="steps in all (0: the stage's own)")
     parser.add_argument("--batch", type=int, default=0)
     parser.add_argument("--plain", type=int, default=0, help="rows of a batch that are txt2img (0: half)")
+    parser.add_argument(
+        "--shrink", type=int, default=1, choices=[1, 2], help="2: words first, on half-size pictures"
+    )
     parser.add_argument("--rate", type=float, default=0.0, help="AdamW's peak rate")
     parser.add_argument("--muon", type=float, default=0.0, help="Muon's peak rate")
     parser.add_argument("--seed", type=int, default=0)
