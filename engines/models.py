@@ -70,8 +70,11 @@ class _Held:
 class Lease:
     """The right to use a model's parts until `close`, which may be called twice."""
 
-    def __init__(self, parts: Parts, models: Models, pieces: tuple[Piece, ...]) -> None:
+    def __init__(
+        self, parts: Parts, models: Models, pieces: tuple[Piece, ...], things: Mapping[str, Any]
+    ) -> None:
         self.parts = parts
+        self.things = things  # role → what was loaded, for models that are no diffusion models
         self._models = models
         self._pieces = pieces
 
@@ -126,7 +129,13 @@ class Models:
             Refusal: there is no such model, it cannot do this kind, or it is larger than the budget.
             Busy: it fits once others have closed their leases.
         """
-        plan = self._read(name, kind)
+        return self.take(self._read(name, kind))
+
+    def take(self, plan: Blueprint) -> Lease:
+        """The pieces of `plan`, loaded where they are not yet: `lease` for models of any kind, within one budget.
+
+        Raises `Refusal` and `Busy` as `lease` does.
+        """
         self._make_room(plan)
         taken: list[Piece] = []
         try:
@@ -137,7 +146,7 @@ class Models:
         except BaseException:
             self._give_back(tuple(taken))
             raise
-        return Lease(self._parts(plan, things), self, plan.pieces)
+        return Lease(self._parts(plan, things), self, plan.pieces, things)
 
     def warm(self, hash: str) -> bool:
         """Whether a piece is in memory."""
