@@ -6,14 +6,14 @@ can be written to disk and run again years later.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from engines.forms import Form, param
+from engines.forms import param
+from engines.request import SEEDS as SEEDS
+from engines.request import Request as Request
+from engines.training.request import Train
 from engines.words import Words
-
-SEEDS = 2**32  # seeds are 32-bit
 
 SAMPLERS = (
     "DPM++ 2M",
@@ -36,28 +36,6 @@ SAMPLERS = (
     "UniPC",
     "LCM",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request(Form):
-    """Device work: a form that knows its cost and which of its fields are pictures."""
-
-    def settled(self, seed: int) -> Self:
-        """The request with nothing left to chance: a seed of −1 becomes `seed`. Stored like this."""
-        if getattr(self, "seed", None) == -1:
-            return dataclasses.replace(self, **{"seed": seed})
-        return self
-
-    @property
-    def cost(self) -> float:
-        """Expected work in row-steps (one picture through the UNet once is 1), for fair shares."""
-        return 1.0
-
-    @property
-    def blobs(self) -> tuple[str, ...]:
-        """Names of the stored files this request reads."""
-        kinds = ("picture", "mask")
-        return tuple(v for n, p in self.params().items() if p.kind in kinds and (v := getattr(self, n)))
 
 
 PROMPT = Words("What the picture shows", "그림에 담을 내용")
@@ -218,7 +196,7 @@ class Inpaint(Diffusion):
     )
 
 
-MENU: tuple[type[Request], ...] = (Txt2Img, Img2Img, Inpaint)
+MENU: tuple[type[Request], ...] = (Txt2Img, Img2Img, Inpaint, Train)
 
 
 def request_named(name: str) -> type[Request]:

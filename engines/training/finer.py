@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engines.forms import Kind, param
-from engines.requests import Request
+from engines.request import Request
 from engines.words import Words
 
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
@@ -210,7 +210,7 @@ class Finer(Request):
         Words("Adam's epsilon", "Adam의 엡실론"),
         Words("epsilon", "엡실론"),
         1e-8,
-        low=1e-12,
+        low=1e-9,
         high=0.01,
         aliases=("adam_epsilon",),
     )

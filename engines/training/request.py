@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from engines.forms import param
-from engines.requests import SEEDS
+from engines.request import SEEDS
 from engines.training.finer import Finer
 from engines.words import Refusal, Words
 
@@ -174,13 +174,6 @@ class Train(Finer):
         high=SEEDS - 1,
     )
     concepts: tuple[dict[str, Any], ...] = ()
-
-    @classmethod
-    def fill(cls, values: Mapping[str, Any]) -> tuple[Self, tuple[Words, ...]]:
-        """As every form, and the name must do as a folder's. Raises `Refusal`."""
-        filled, notes = super().fill(values)
-        check_name(filled.save_as)
-        return filled, notes
 
     @property
     def photos(self) -> int:
