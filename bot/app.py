@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from bot.config import Config
 from bot.desk import Desk
 from bot.dispatcher import Dispatcher
+from bot.metrics import Measured, Metrics
 from bot.outbox import Outbox
 from bot.pictures import PictureReader
 from bot.talk import Platform
@@ -19,6 +20,7 @@ from engines import catalogue
 from engines.catalogue import Model
 from engines.pool import Pool
 from engines.studio import open_pool
+from engines.words import Refusal
 from storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -53,11 +55,22 @@ async def studio(
     pool = pool or open_pool(config.engine_settings())
     async with await Store.open(config.data) as store, PictureReader(config.picture_limits()) as reader:
         outbox = Outbox(store, {p.name: p for p in platforms}, shrink=reader.shrink)
-        dispatcher = Dispatcher(store, pool, outbox)
-        desk = Desk(store, reader, dispatcher, outbox, config.desk_settings(), models=lambda: known(config))
+        metrics = Metrics(store, pool)
+        dispatcher = Dispatcher(store, Measured(pool, metrics), outbox)
+        desk = Desk(
+            store,
+            reader,
+            dispatcher,
+            outbox,
+            config.desk_settings(),
+            models=lambda: known(config),
+            heard=metrics.heard,
+        )
         await pool.start()
+        listening = {p.name for p in platforms}
         async with asyncio.TaskGroup() as tasks:
-            work = [dispatcher.run(), outbox.run(), *(p.serve(desk) for p in platforms)]
+            work = [dispatcher.run(), outbox.run(), metrics.serve(config.metrics.host, config.metrics.port)]
+            work += [_listen(p, desk, listening) for p in platforms]
             running = [tasks.create_task(part) for part in work]
             try:
                 yield Studio(store, desk, pool)
@@ -67,6 +80,17 @@ async def studio(
                 )  # first, so that what runs is put back in the queue as stopped, not crashed
                 for task in running:
                     task.cancel()
+
+
+async def _listen(platform: Platform, desk: Desk, listening: set[str]) -> None:
+    """Serve one platform. One that refuses us (a wrong token) is left out while another one listens."""
+    try:
+        await platform.serve(desk)
+    except Refusal as refusal:
+        listening.discard(platform.name)
+        if not listening:
+            raise
+        log.error("%s is left out: %s", platform.name, refusal.words.en)
 
 
 async def serve(config: Config, platforms: Sequence[Platform], pool: Pool | None = None) -> None:

@@ -9,10 +9,11 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import Field, ValidationError
 
+from bot.config_sections import Discord, Engines, LimitsOf, Log, Metrics, Models, Names, Section, Slack
 from engines.words import Language, Words
 
 if TYPE_CHECKING:
@@ -21,136 +22,6 @@ if TYPE_CHECKING:
     from engines.studio import EngineSettings
 
 DATA = "./studio-data"
-
-
-def _names(value: Any) -> Any:
-    """Ids may be written as numbers."""
-    if isinstance(value, list | tuple):
-        return tuple(str(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in value)
-    return value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
-DeviceName = Annotated[
-    str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", examples=["auto", "cpu", "mps", "cuda", "cuda:0"])
-]
-
-
-class Section(BaseModel):
-    """A part of the file. Frozen; a key it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Discord(Section):
-    """Discord; off without a token."""
-
-    token: SecretStr = Field(
-        default=SecretStr(""), description="the bot's token; the environment's DISCORD_TOKEN wins"
-    )
-    guilds: Names = Field(
-        default=(),
-        description="server ids that get the commands at once; none: every server, which takes longer",
-    )
-    admins: Names = Field(default=(), description="user ids that may cancel and delete everybody's jobs")
-    admin_roles: Names = Field(default=(), description="role ids whose members may do the same")
-    api_base: str = Field(
-        default="", description='another server in place of Discord\'s API; "" is Discord itself'
-    )
-    gateway: str = Field(default="", description="another server in place of Discord's gateway")
-    proxy: str = Field(default="", description="an HTTP proxy to reach Discord through")
-
-    @property
-    def on(self) -> bool:
-        return bool(self.token.get_secret_value())
-
-
-class Slack(Section):
-    """Slack (Socket Mode); off unless both tokens are there."""
-
-    bot_token: SecretStr = Field(
-        default=SecretStr(""), description="xoxb-…; the environment's SLACK_BOT_TOKEN wins"
-    )
-    app_token: SecretStr = Field(
-        default=SecretStr(""), description="xapp-…; the environment's SLACK_APP_TOKEN wins"
-    )
-    admins: Names = Field(
-        default=(), description="ids of people and user groups that may cancel and delete all jobs"
-    )
-    api_base: str = Field(
-        default="", description='another server in place of Slack\'s Web API; "" is Slack itself'
-    )
-
-    @property
-    def on(self) -> bool:
-        return bool(self.bot_token.get_secret_value() and self.app_token.get_secret_value())
-
-
-class LimitsOf(Section):
-    """What a person may send and queue."""
-
-    file_mb: float = Field(
-        default=25.0, ge=0.1, le=1000, description="largest picture taken in, in megabytes"
-    )
-    megapixels: float = Field(
-        default=50.0, ge=0.01, le=500, description="most pixels of a picture, in millions"
-    )
-    decoders: int = Field(
-        default=2, ge=1, le=16, description="processes that unpack pictures at the same time"
-    )
-    decoder_mb: int = Field(
-        default=3000, ge=500, le=64000, description="memory each of them may take; bombs end there"
-    )
-    decoder_seconds: float = Field(
-        default=30.0, ge=1, le=600, description="CPU time one picture may take to unpack"
-    )
-    queue_per_person: int = Field(
-        default=20, ge=1, le=10000, description="open jobs of one person; admins have no limit"
-    )
-    queue_total: int = Field(default=1000, ge=1, le=1000000, description="open jobs of everybody together")
-
-
-class Engines(Section):
-    """The devices and how they work."""
-
-    devices: tuple[DeviceName, ...] = Field(
-        default=("auto",),
-        min_length=1,
-        description='"auto", "cpu", "mps", "cuda" (all) or "cuda:0", …; one job thread each',
-    )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="number format; auto: float32 on the CPU, half precision on a GPU"
-    )
-    threads: int = Field(default=0, ge=0, le=1024, description="CPU threads of a step; 0: all cores")
-    memory_gb: float = Field(
-        default=0.0, ge=0, le=10000, description="models kept on each device; 0: a part of what it has"
-    )
-    rows: int = Field(default=0, ge=0, le=1024, description="pictures stepped at once at most; 0: by device")
-    slots: int = Field(default=8, ge=1, le=256, description="jobs in flight on each device")
-    preview_every: int = Field(default=5, ge=0, le=1000, description="steps between previews; 0: none")
-    background_share: float = Field(
-        default=0.1, ge=0, le=1, description="the least part of a device for training while people wait"
-    )
-
-
-class Models(Section):
-    """The models: where they lie, and which is used when nobody names one."""
-
-    folder: str = Field(
-        default="", description='where models lie and are downloaded to; "": models/ in the data folder'
-    )
-    paths: tuple[str, ...] = Field(default=(), description="further model folders or .safetensors files")
-    txt2img: str = Field(default="", description='used when none is named; "": the embedded one')
-    img2img: str = Field(default="", description='used when none is named; "": the embedded one')
-    inpaint: str = Field(default="", description='used when none is named; "": the embedded one')
-
-
-class Log(Section):
-    """What is told on stderr."""
-
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="how much is told"
-    )
 
 
 class Config(Section):
@@ -170,6 +41,7 @@ class Config(Section):
     limits: LimitsOf = LimitsOf()
     engines: Engines = Engines()
     models: Models = Models()
+    metrics: Metrics = Metrics()
     log: Log = Log()
 
     def at(self, folder: Path) -> Self:

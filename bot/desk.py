@@ -44,7 +44,10 @@ class Desk:
         *,
         clock: Callable[[], float] = time.time,
         rng: Callable[[int], int] = secrets.randbelow,
+        heard: Callable[[Message, float], None] | None = None,
     ) -> None:
+        """`heard` is told of every first answer to words, and how many seconds it took."""
+        self._heard = heard
         self.settings = settings
         self.tools = Tools(store, reader, dispatcher, outbox, settings, models, FORMS, clock, rng)
         self.intake = Intake(self.tools)
@@ -62,9 +65,13 @@ class Desk:
                 dataclasses.replace(said, person=self._known(said.person), language=language)
             )
 
+        began = time.perf_counter()
         message = await self._safely(said.person, said.language, answer, said.command or said.text[:60])
         command = message.command or said.command or command_of(said.text)
-        return dataclasses.replace(message, command=command)
+        message = dataclasses.replace(message, command=command)
+        if self._heard:
+            self._heard(message, time.perf_counter() - began)
+        return message
 
     async def press(self, press: Press) -> Message:
         """What a button does. The same press delivered twice adds one job."""

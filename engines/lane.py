@@ -73,6 +73,10 @@ class Lane:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
     def add(self, ticket: Ticket) -> None:
         """Take a work on."""
         self.tickets.append(ticket)

@@ -104,6 +104,10 @@ class Pool:
             return 0
         return max(0, sum(self._slots - len(lane.tickets) for lane in self._lanes))
 
+    def alive(self) -> dict[str, bool]:
+        """Whether each device's thread lives; none of them does before `start` and after `stop`."""
+        return {lane.device.name: lane.alive for lane in self._lanes}
+
     def running(self) -> list[Held]:
         """What every device holds now."""
         return [_held(lane.device, t) for lane in self._lanes for t in list(lane.tickets)]
@@ -135,8 +139,9 @@ class Pool:
             ticket.cancelled = True
             if not gone.is_set():
                 lane.wake()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(gone.wait(), PATIENCE)
+                with suppress(TimeoutError):  # (wait_for of Python 3.11 can lose a cancellation)
+                    async with asyncio.timeout(PATIENCE):
+                        await gone.wait()
 
     def _place(self, work: Work) -> Lane:
         """Where it will be done first: the least work in hand, where a cold model counts as work too."""
