@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bot import replies
 from bot.admission import admit
@@ -65,7 +65,8 @@ class Orders:
             catalogue.find, wanted, request.name, settings.models_folder, settings.model_paths
         )
         notes = () if model.here else (_FETCHED(name=model.name, size=size(model.size)),)
-        return dataclasses.replace(request, **{"model": model.name}), notes
+        changed: dict[str, Any] = {"model": model.name}
+        return dataclasses.replace(request, **changed), notes
 
     async def place(self, order: Order) -> Message:
         """Promise a settled request. The same key again gives the same job. Raises `Refusal`."""
@@ -90,7 +91,7 @@ class Orders:
                 language=order.language,
                 command=request.name,
                 request=request.to_json(),
-                cost=request.cost,
+                cost=request.total_cost,
                 inputs=request.blobs,
                 notes=[(note.en, note.ko) for note in order.notes],
                 now=self.tools.clock(),

@@ -33,29 +33,31 @@ class Part:
 class Request(Form):
     """Device work: a form that knows its cost and which of its fields are pictures."""
 
-    batch: tuple[Item, ...] = ()  # many pictures at once; the picture fields then show the first of them
+    items: tuple[Item, ...] = ()  # many pictures at once; the picture fields then show the first of them
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """The pieces that are run each for itself, all with the same seed; none where it is one piece."""
-        return tuple(Part(item.name, self._alone(item)) for item in self.batch)
+        return tuple(Part(item.name, self._alone(item)) for item in self.items)
 
     def _alone(self, item: Item) -> Self:
-        """The same for one picture of the batch."""
+        """The same for one of the pictures."""
         kinds = {p.kind: name for name, p in reversed(self.params().items())}
-        given = {kinds[kind]: getattr(item, said) for kind, said in _ITEM.items() if kind in kinds}
-        return dataclasses.replace(self, batch=(), **given)
+        given: dict[str, Any] = {
+            kinds[kind]: getattr(item, said) for kind, said in _ITEM.items() if kind in kinds
+        }
+        return dataclasses.replace(self, items=(), **given)
 
     def to_json(self) -> dict[str, Any]:
         data = super().to_json()
-        if not self.batch:
-            del data["batch"]
+        if not self.items:
+            del data["items"]
         return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        batch = tuple(Item(**item) for item in data.get("batch") or ())
-        return dataclasses.replace(super().from_json({**data, "batch": ()}), batch=batch)
+        items = tuple(Item(**item) for item in data.get("items") or ())
+        return dataclasses.replace(super().from_json({**data, "items": ()}), items=items)
 
     @property
     def total_cost(self) -> float:
@@ -65,7 +67,8 @@ class Request(Form):
     def settled(self, seed: int) -> Self:
         """The request with nothing left to chance: a seed of −1 becomes `seed`. Stored like this."""
         if getattr(self, "seed", None) == -1:
-            return dataclasses.replace(self, **{"seed": seed})
+            changed: dict[str, Any] = {"seed": seed}
+            return dataclasses.replace(self, **changed)
         return self
 
     @property
