@@ -10,6 +10,7 @@ from engines import devices
 from engines.devices import Device
 from engines.engine import Engine
 from engines.lane import Pace
+from engines.models import Models
 from engines.pool import Pool
 from engines.requests import Img2Img, Inpaint, Txt2Img
 
@@ -39,9 +40,16 @@ def open_pool(settings: EngineSettings) -> Pool:
     """
     found = devices.probe(settings.devices, dtype=settings.dtype, threads=settings.threads)
 
-    def diffusion(device: Device) -> Engine:
+    shared: dict[str, Models] = {}  # device → its models: all engines of a device share one budget
+
+    def models(device: Device) -> Models:
         """Called on the device's thread: torch is imported there, not on the event loop."""
-        return open_diffusion(settings, device)
+        if device.name not in shared:
+            shared[device.name] = open_models(settings, device)
+        return shared[device.name]
+
+    def diffusion(device: Device) -> Engine:
+        return open_diffusion(settings, device, models(device))
 
     rows = settings.rows or (32 if any(d.kind == "cuda" for d in found) else 8)
     return Pool(
@@ -52,23 +60,29 @@ def open_pool(settings: EngineSettings) -> Pool:
     )
 
 
-def open_diffusion(settings: EngineSettings, device: Device) -> Engine:
-    """The diffusion engine with its models on `device`. Imports torch."""
+def open_models(settings: EngineSettings, device: Device) -> Models:
+    """The models on `device` within its budget, none loaded yet. Imports torch."""
     device = devices.ready(device)
 
-    from engines.diffusion import Diffusion
     from engines.loading import import_libraries, reader
-    from engines.models import Models
 
     import_libraries()
     read = reader(
         settings.models, device.name, device.dtype, defaults=settings.defaults, paths=settings.model_paths
     )
-    models = Models(
+    return Models(
         read,
         budget=settings.memory or devices.model_budget(device),
         device=device.name,
         dtype=device.dtype,
         emptied=lambda: devices.emptied(device),
     )
+
+
+def open_diffusion(settings: EngineSettings, device: Device, models: Models | None = None) -> Engine:
+    """The diffusion engine on `device`, with models of its own where none are given. Imports torch."""
+    models = models or open_models(settings, device)
+
+    from engines.diffusion import Diffusion
+
     return Diffusion(models)
