@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engines import embedded
+from engines import downloadable, downloads, embedded
 from engines.model_files import Stamp, bytes_of, stamp
 from engines.model_files import header as header  # asked for by the doctor too
 from engines.words import Refusal, Words
 
 TXT2IMG, IMG2IMG, INPAINT = "txt2img", "img2img", "inpaint"
+REMOVEBG, CLEANUP, INTERROGATE = "removebg", "cleanup", "interrogate"
 ANY_KIND = (TXT2IMG, IMG2IMG, INPAINT)  # what a 4-channel UNet can do; a 9-channel one can inpaint only
 
 
@@ -115,6 +116,10 @@ ALIASES = {
     "sd15-inpainting": "stable-diffusion-v1-5-inpainting",
     "sd2": "stable-diffusion-2",
     "sd2-inpainting": "stable-diffusion-2-inpainting",
+    "briaai/rmbg-1.4": "rmbg-1.4",
+    "isnet": "isnet-general-use",
+    "birefnet": "birefnet-general",
+    "lama": "big-lama",
     "mini": "defect-studio/mini",
     "mini-inpaint": "defect-studio/mini-inpaint",
 }
@@ -123,6 +128,7 @@ DEFAULTS = {
     TXT2IMG: "defect-studio/mini",
     IMG2IMG: "defect-studio/mini",
     INPAINT: "defect-studio/mini-inpaint",
+    REMOVEBG: "u2netp",
 }
 
 
@@ -150,8 +156,14 @@ def known(folder: Path | None = None, paths: Iterable[Path] = ()) -> list[Model]
     by_name = {m.name.casefold(): m for m in local}
     hub = [_with_copy(m, by_name.pop(m.name.casefold(), None)) for m in HUB]
     ours = own()
-    taken = {m.name.casefold() for m in ours}
-    return [*ours, *(m for m in by_name.values() if m.name.casefold() not in taken), *hub]
+    single = [_downloaded(d, folder) for d in downloadable.KNOWN]
+    taken = {m.name.casefold() for m in (*ours, *single)}
+    return [*ours, *(m for m in by_name.values() if m.name.casefold() not in taken), *single, *hub]
+
+
+def _downloaded(known: downloadable.Download, folder: Path | None) -> Model:
+    path = downloads.found(known, folder)
+    return Model(known.name, (known.kind,), (), known.licence, known.note, known.file.size, path)
 
 
 def find(name: str, kind: str | None, folder: Path | None = None, paths: Iterable[Path] = ()) -> Model:
@@ -250,11 +262,16 @@ def _no_such(said: str, models: list[Model], names: dict[str, Model]) -> Words:
 
 
 def fetch(model: Model, folder: Path, progress: Callable[[str], None] = lambda _: None) -> Path:
-    """Download `model` into `folder/<name>`, safetensors only; the folder it is in. See `engines.hub`."""
+    """Download `model` into `folder/<name>`; its folder or file. See `engines.downloads` and `engines.hub`.
+
+    `progress` is told each place that is tried.
+    """
     from engines import hub
 
     if model.path is not None:
         return model.path
+    if downloadable.named(model.name):
+        return downloads.fetch(model.name, folder, lambda place, here, all: progress(place))
     return hub.fetch(model, folder, progress)
 
 
