@@ -19,7 +19,8 @@ from bot.tokens import Token, tokens
 from engines.forms import Form, Param
 from engines.words import Refusal, Words
 
-FILES = ("picture", "mask")  # kinds of fields that take an attachment
+FILES = ("picture", "mask", "archive")  # kinds of fields that take an attachment
+FOLDER = "folder:"  # an archive may be a folder of the server instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,8 @@ class _Reading:
     def _give(self, name: str, token: Token) -> None:
         """A value for a named field."""
         kind = self.form.params()[name].kind
-        if kind in FILES and (token.text.startswith("@") or kind == "picture"):
+        file = kind == "picture" or (kind == "archive" and not token.text.startswith(FOLDER))
+        if kind in FILES and (token.text.startswith("@") or file):
             self._attach(name, token.text)
             return
         if name == _main(self.form) and self.values.get(name):  # plain words stood there before

@@ -44,20 +44,24 @@ class Heard:
 def gather(said: Invocation) -> Heard:
     """Which command, which values, which file where. Raises `Refusal`."""
     if said.command:
-        return _placed(form_named(said.command), *_options(said), said.attachments)
+        filled, files, more = _options(said)
+        return _placed(form_named(said.command), filled, files, (*said.attachments, *more))
     spoken = grammar.read(said.text)
     values: dict[str, Any] = dict(spoken.values)
     named = dict(spoken.files)
     for name, text in spoken.values.items():  # `mask:mask.png`, the @ forgotten
-        if spoken.form.params()[name].kind == "mask" and any(a.name == text for a in said.attachments):
+        kind = spoken.form.params()[name].kind
+        if kind in ("mask", "archive") and any(a.name == text for a in said.attachments):
             named[name] = values.pop(name)
     free = list(said.attachments)
     files = {field: _attached(name, free, said.attachments) for field, name in named.items()}
     return _placed(spoken.form, values, files, said.attachments)
 
 
-def _options(said: Invocation) -> tuple[dict[str, Any], dict[str, Attachment]]:
+def _options(said: Invocation) -> tuple[dict[str, Any], dict[str, Attachment], list[Attachment]]:
+    """Values, files, and what came beside the first file of a field that was given several."""
     form = form_named(said.command)
+    more: list[Attachment] = []
     values: dict[str, Any] = {}
     files: dict[str, Attachment] = {}
     free = list(said.attachments)
@@ -65,13 +69,16 @@ def _options(said: Invocation) -> tuple[dict[str, Any], dict[str, Attachment]]:
         field = form.field_named(name)
         if value is None or isinstance(value, bool | int | float):
             values[field] = value
+        elif isinstance(value, list | tuple):
+            files[field] = value[0]
+            more += value[1:]
         elif not isinstance(value, str):
             files[field] = value
         elif value.startswith("@") and form.params()[field].kind in grammar.FILES:
             files[field] = _attached(value[1:], free, said.attachments)
         else:
             values[field] = value
-    return values, files
+    return values, files, more
 
 
 def _attached(name: str, free: list[Attachment], all: Sequence[Attachment]) -> Attachment:

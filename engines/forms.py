@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self, get_type_hints
 
 from engines.words import Refusal, Words
 
-Kind = Literal["text", "int", "float", "choice", "flag", "picture", "mask", "model"]
+Kind = Literal["text", "int", "float", "choice", "flag", "picture", "mask", "archive", "model"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engines.forms import Kind, param
-from engines.request import Request
+from engines.training.given import Given
 from engines.words import Words
 
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
@@ -18,7 +18,7 @@ def _finer(kind: Kind, help: Words, label: Words, default: Any, **more: Any) -> 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finer(Request):
+class Finer(Given):
     """What most people leave as it is."""
 
     accumulation: int = _finer(

@@ -59,6 +59,7 @@ KINDS = {
     "flag": Option.FLAG,
     "picture": Option.FILE,
     "mask": Option.FILE,
+    "archive": Option.FILE,
 }
 
 
@@ -90,7 +91,7 @@ def _options(name: str, p: Param) -> list[tuple[int, dict[str, Any]]]:
 
     A picture is never required here: the one kept by "Use as input" may stand in for it.
     """
-    picture = p.kind in ("picture", "mask")
+    picture = p.kind in ("picture", "mask", "archive")
     required = p.required and not picture
     rank = 0 if required else 1 if picture else 3 if p.advanced else 2
     option = {

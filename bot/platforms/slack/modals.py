@@ -95,6 +95,8 @@ def _inputs(name: str, p: Param, value: Any, language: Language, models: Sequenc
     """The block or blocks of one field."""
     if p.kind == "picture":
         return [_input(name, p, _files(PHOTOS), language)]
+    if p.kind == "archive":  # a zip, or the photos themselves
+        return [_input(name, p, _files(PHOTOS, ["zip"]), language)]
     if p.kind == "mask":
         words = dataclasses.replace(
             p, label=_MASK_WORDS(label=p.label), help=_MASK_HELP, kind="text", required=False
@@ -126,8 +128,8 @@ def _input(name: str, p: Param, element: Block, language: Language) -> Block:
     }
 
 
-def _files(most: int) -> Block:
-    return {"type": "file_input", "filetypes": TYPES, "max_files": most}
+def _files(most: int, more: Sequence[str] = ()) -> Block:
+    return {"type": "file_input", "filetypes": [*TYPES, *more], "max_files": most}
 
 
 def _line(p: Param, value: Any) -> Block:
@@ -183,7 +185,7 @@ def read_view(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """What was filled in, by field, and what is wrong with it, by block.
 
-    A picture field's value is a list of `file(…)`; the mask is one such file, or text.
+    The value of a field for pictures or an archive is a list of `file(…)`; the mask is one such file, or text.
     """
     language = Asked.from_text(view["private_metadata"]).language
     said: dict[str, Any] = {}
