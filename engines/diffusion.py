@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from engines import begins, pictures, samplers
+from engines import adapters, begins, pictures, samplers
 from engines.engine import Packing, Run, Work
 from engines.latents import Keep
 from engines.models import Lease, Models, Parts
@@ -128,7 +128,8 @@ class Diffusion:
             fork.scale_model_input(state.latents, time)
             for fork, state, time in zip(forks, states, times, strict=True)
         ]
-        said = self._predict(parts, states, seen, times)
+        wanted = [run.lease.parts.adapter for run in runs]
+        said = self._predict(parts, states, seen, times, wanted)
         drawn = [(own, own.get_state()) for state in states for own in state.generators]
         try:
             moved = [
@@ -144,9 +145,14 @@ class Diffusion:
             run.done += 1
 
     def _predict(
-        self, parts: Parts, states: list[State], seen: list[torch.Tensor], times: list[torch.Tensor]
+        self,
+        parts: Parts,
+        states: list[State],
+        seen: list[torch.Tensor],
+        times: list[torch.Tensor],
+        wanted: list[str],
     ) -> list[torch.Tensor]:
-        """The model's answer for each run, guidance applied: (n, 4, h, w) each."""
+        """The model's answer for each run, guidance applied: (n, 4, h, w) each. `wanted`: each run's adapter."""
         inputs, clocks = [], []
         for state, one, time in zip(states, seen, times, strict=True):
             full = one if state.extra is None else torch.cat([one, state.extra], dim=1)
@@ -156,18 +162,20 @@ class Diffusion:
         clock = torch.tensor(clocks, dtype=torch.float32, device=rows.device)
         text = torch.cat([state.text for state in states])
         embedded = _guidance_rows(parts, states)
+        each = [adapter for state, adapter in zip(states, wanted, strict=True) for _ in state.text]
         answers = []
         for at in range(0, len(rows), self._most_rows):
             part = slice(at, at + self._most_rows)
-            answers.append(
-                parts.unet(
-                    rows[part],
-                    clock[part],
-                    encoder_hidden_states=text[part],
-                    timestep_cond=None if embedded is None else embedded[part],
-                    return_dict=False,
-                )[0]
-            )
+            with adapters.rows(parts.unet, each[part]):
+                answers.append(
+                    parts.unet(
+                        rows[part],
+                        clock[part],
+                        encoder_hidden_states=text[part],
+                        timestep_cond=None if embedded is None else embedded[part],
+                        return_dict=False,
+                    )[0]
+                )
         shares = torch.split(torch.cat(answers), [len(state.text) for state in states])
         return [_guided(state, share) for state, share in zip(states, shares, strict=True)]
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from engines.engine import Busy
 from engines.words import Refusal, Words
@@ -24,6 +24,17 @@ class Piece:
     hash: str  # of its configuration and weights
     size: int  # bytes once loaded
     load: Callable[[], Any]
+    on: tuple[str, ...] = ()  # hashes of the pieces it is put on (a LoRA): it leaves when one of them does
+
+
+class Attaches(Protocol):
+    """What a piece with an `on` loads."""
+
+    def attach(self, things: Mapping[str, Any]) -> None:
+        """Put it on the model's other pieces, by role. Raises `Refusal`, with nothing changed."""
+        ...
+
+    def detach(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,11 @@ class Parts:
     device: str
     dtype: str  # "float32", "bfloat16", "float16"
     hashes: Mapping[str, str]  # role → the piece's hash
+
+    @property
+    def adapter(self) -> str:
+        """The LoRA that this model's rows of a batch want on the shared UNet and text encoder; "" for none."""
+        return self.hashes.get("lora", "")
 
 
 @dataclass(slots=True)
@@ -113,8 +129,8 @@ class Models:
     ) -> None:
         self._read = read
         self._budget = budget
-        self._device = device
-        self._dtype = dtype
+        self.device = device
+        self.dtype = dtype
         self._emptied = emptied
         self._held: OrderedDict[str, _Held] = OrderedDict()  # by hash, least recently used first
 
@@ -139,9 +155,9 @@ class Models:
         self._make_room(plan)
         taken: list[Piece] = []
         try:
-            things = {}
+            things: dict[str, Any] = {}
             for piece in plan.pieces:
-                things[piece.role] = self._take(piece)
+                things[piece.role] = self._take(piece, things)
                 taken.append(piece)
         except BaseException:
             self._give_back(tuple(taken))
@@ -177,22 +193,33 @@ class Models:
         short = self.used + missing - self._budget
         if short > sum(self._held[hash].piece.size for hash in idle):
             raise Busy(_BUSY(name=plan.name, need=_gib(whole), have=_gib(self._budget)))
-        leaving = []
-        while short > 0:  # the least recently used leave first, and no more than must
-            leaving.append(idle.pop(0))
-            short -= self._held[leaving[-1]].piece.size
-        self._evict(leaving)
+        leaving: dict[str, int] = {}
+        for hash in idle:  # the least recently used leave first, and no more than must
+            if sum(leaving.values()) >= short:
+                break
+            leaving |= {one: self._held[one].piece.size for one in (*self._put_on(hash), hash)}
+        self._evict(list(leaving))
+
+    def _put_on(self, hash: str) -> list[str]:
+        """The adapters on a piece; with it idle they are too, for whoever leases them leases it."""
+        return [own for own, held in self._held.items() if hash in held.piece.on]
 
     def _evict(self, hashes: list[str]) -> None:
         for hash in hashes:
-            del self._held[hash]
+            held = self._held.pop(hash)
+            if held.piece.on:
+                held.thing.detach()
         if hashes:
             self._emptied()
 
-    def _take(self, piece: Piece) -> Any:
+    def _take(self, piece: Piece, things: Mapping[str, Any]) -> Any:
         held = self._held.get(piece.hash)
         if held is None:
-            held = self._held[piece.hash] = _Held(piece, piece.load())
+            thing = piece.load()
+            if piece.on:
+                adapter: Attaches = thing
+                adapter.attach(things)
+            held = self._held[piece.hash] = _Held(piece, thing)
         held.leases += 1
         self._held.move_to_end(piece.hash)
         return held.thing
@@ -214,8 +241,8 @@ class Models:
             in_channels=plan.in_channels,
             native=plan.native,
             scale=plan.scale,
-            device=self._device,
-            dtype=self._dtype,
+            device=self.device,
+            dtype=self.dtype,
             hashes={piece.role: piece.hash for piece in plan.pieces},
         )
 

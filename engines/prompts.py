@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from engines import adapters
 from engines.models import Parts
 from engines.words import Words
 
@@ -17,11 +18,11 @@ class Prompts:
     """Encodes texts as diffusers' Stable Diffusion pipelines do, and remembers the last ones."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, str, str], torch.Tensor] = OrderedDict()
+        self._known: OrderedDict[tuple[str, ...], torch.Tensor] = OrderedDict()
 
     def encode(self, parts: Parts, text: str) -> torch.Tensor:
         """The text as (1, tokens, width) on the model's device, in its dtype."""
-        key = (parts.hashes["text_encoder"], parts.hashes["tokenizer"], text)
+        key = (parts.hashes["text_encoder"], parts.hashes["tokenizer"], parts.adapter, text)
         if key not in self._known:
             self._known[key] = _encoded(parts, text)
         self._known.move_to_end(key)
@@ -41,7 +42,8 @@ def _encoded(parts: Parts, text: str) -> torch.Tensor:
     )
     asked = getattr(encoder.config, "use_attention_mask", None)
     mask = tokens.attention_mask.to(parts.device) if asked else None
-    states = encoder(tokens.input_ids.to(parts.device), attention_mask=mask)[0]
+    with adapters.rows(encoder, [parts.adapter]):
+        states = encoder(tokens.input_ids.to(parts.device), attention_mask=mask)[0]
     result: torch.Tensor = states.to(parts.unet.dtype)
     return result
 
