@@ -36,11 +36,12 @@ class Model:
         None  # a folder with model_index.json or a .safetensors file, where it is here already
     )
     base: str = ""  # family: "sd1", "sd2"; "" = told by its files
+    built_in: bool = False  # needs no file: it is part of a library
 
     @property
     def here(self) -> bool:
         """Whether it can be used without a network."""
-        return self.path is not None
+        return self.built_in or self.path is not None
 
 
 RAIL_M = "CreativeML Open RAIL-M"
@@ -109,6 +110,8 @@ HUB: tuple[Model, ...] = (
     ),
 )
 
+BUILT_IN = (Model("cv2", (CLEANUP,), licence="Apache-2.0", built_in=True),)  # OpenCV's own way of filling holes
+
 ALIASES = {
     "stable-diffusion-inpainting": "stable-diffusion-v1-5-inpainting",
     "sd14": "stable-diffusion-v1-4",
@@ -129,6 +132,7 @@ DEFAULTS = {
     IMG2IMG: "defect-studio/mini",
     INPAINT: "defect-studio/mini-inpaint",
     REMOVEBG: "u2netp",
+    CLEANUP: "cv2",
 }
 
 
@@ -155,7 +159,7 @@ def known(folder: Path | None = None, paths: Iterable[Path] = ()) -> list[Model]
     local = [m for path in _candidates(folder, paths) if (m := look(path))]
     by_name = {m.name.casefold(): m for m in local}
     hub = [_with_copy(m, by_name.pop(m.name.casefold(), None)) for m in HUB]
-    ours = own()
+    ours = [*own(), *BUILT_IN]
     single = [_downloaded(d, folder) for d in downloadable.KNOWN]
     taken = {m.name.casefold() for m in (*ours, *single)}
     return [*ours, *(m for m in by_name.values() if m.name.casefold() not in taken), *single, *hub]

@@ -57,12 +57,10 @@ def cut(
     `native` is the model's own side in pixels, `multiple` what its sides must be divisible by. `Refusal` where
     the mask has another size than the photo, or nothing white in it.
     """
-    photo = photo if photo.mode in MODES else photo.convert("RGBA" if "A" in photo.getbands() else "RGB")
-    if mask.size != photo.size:
-        raise Refusal(_SIZES(photo=_by(photo.size), mask=_by(mask.size)))
-    white = grown(bits(mask, invert=invert), grow)
+    photo, white = matched(photo, mask, invert=invert)
+    white = grown(white, grow)
     if not white.any():
-        raise Refusal(_GONE(grow=grow) if grow < 0 else _EMPTY)
+        raise Refusal(_GONE(grow=grow))
     box = around(bounds(white), photo.size, native, feather)
     size = model_size(box, native, multiple)
     levels = value_range(photo)
@@ -79,6 +77,17 @@ def cut(
     )
 
 
+def matched(photo: Image.Image, mask: Image.Image, *, invert: bool = False) -> tuple[Image.Image, Bits]:
+    """The photo in one of `MODES`, and where its mask is white. `Refusal` where they do not fit, or nothing is."""
+    photo = photo if photo.mode in MODES else photo.convert("RGBA" if "A" in photo.getbands() else "RGB")
+    if mask.size != photo.size:
+        raise Refusal(_SIZES(photo=_by(photo.size), mask=_by(mask.size)))
+    white = bits(mask, invert=invert)
+    if not white.any():
+        raise Refusal(_EMPTY)
+    return photo, white
+
+
 def put_back(patch: Patch, made: Image.Image) -> Image.Image:
     """The photo with `made` (RGB, of the patch's size) in place of the mask: same size, same mode.
 
@@ -91,13 +100,16 @@ def put_back(patch: Patch, made: Image.Image) -> Image.Image:
         else made.resize((right - left, bottom - top), _BACK)
     )
     whole = np.array(patch.photo)
-    old = whole[top:bottom, left:right]
-    fresh = from_rgb(new, patch.photo.mode, patch.levels)
-    soft = patch.soft if fresh.ndim == 2 else patch.soft[..., None]
+    mix(whole[top:bottom, left:right], from_rgb(new, patch.photo.mode, patch.levels), patch.soft)
+    return image_of(whole, patch.photo.mode)
+
+
+def mix(old: NDArray[Any], fresh: NDArray[np.float32], soft: NDArray[np.float32]) -> None:
+    """Change `old` (a part of a photo's values) to `fresh`, as much as `soft` says; nothing where that is 0."""
+    shares = soft if fresh.ndim == 2 else soft[..., None]
     colours = old[..., :3] if old.ndim == 3 else old  # alpha, if any, stays
-    mixed = np.rint(colours * (1.0 - soft) + fresh * soft).astype(old.dtype)
-    np.copyto(colours, mixed, where=soft > 0)
-    return _image(whole, patch.photo.mode)
+    mixed = np.rint(colours * (1.0 - shares) + fresh * shares).astype(old.dtype)
+    np.copyto(colours, mixed, where=shares > 0)
 
 
 _BACK = Image.Resampling.BICUBIC
@@ -228,7 +240,7 @@ def from_rgb(picture: Image.Image, mode: str, levels: tuple[float, float]) -> ND
     return grey if mode == "L" else low + grey * ((high - low) / 255.0)
 
 
-def _image(values: NDArray[Any], mode: str) -> Image.Image:
+def image_of(values: NDArray[Any], mode: str) -> Image.Image:
     """The array as a picture of `mode`."""
     if mode != "I;16":
         return Image.fromarray(values)

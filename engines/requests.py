@@ -54,6 +54,25 @@ def _picture() -> Any:
     return param("picture", PICTURE_HELP, Words("photo", "사진"), aliases=("photo", "source", "init"))
 
 
+def _mask() -> Any:
+    return param("mask", MASK_HELP, Words("mask", "마스크"), "", aliases=("where",))
+
+
+def _grow(default: int, low: int) -> Any:
+    help = Words("Widen the mask by so many pixels", "마스크를 이만큼(픽셀) 넓힘")
+    return param("int", help, Words("grow", "확장"), default, low=low, high=256, advanced=True)
+
+
+def _feather(default: int) -> Any:
+    help = Words("Soft edge outside the mask, in pixels", "마스크 바깥 가장자리를 부드럽게(픽셀)")
+    return param("int", help, Words("feather", "부드럽게"), default, low=0, high=128, advanced=True)
+
+
+def _invert() -> Any:
+    help = Words("Change what is black instead", "검은 부분을 대신 바꿈")
+    return param("flag", help, Words("invert", "반전"), False, advanced=True)
+
+
 def _strength(default: float) -> Any:
     help = Words(
         "How far from the photo: near 0 keeps it, 1 ignores it",
@@ -167,36 +186,42 @@ class Inpaint(Diffusion):
     )
 
     image: str = _picture()
-    mask: str = param("mask", MASK_HELP, Words("mask", "마스크"), "", aliases=("where",))
+    mask: str = _mask()
     strength: float = _strength(1.0)
-    grow: int = param(
-        "int",
-        Words("Widen the mask by so many pixels", "마스크를 이만큼(픽셀) 넓힘"),
-        Words("grow", "확장"),
-        0,
-        low=-64,
-        high=256,
-        advanced=True,
-    )
-    feather: int = param(
-        "int",
-        Words("Soft edge outside the mask, in pixels", "마스크 바깥 가장자리를 부드럽게(픽셀)"),
-        Words("feather", "부드럽게"),
-        4,
-        low=0,
-        high=128,
-        advanced=True,
-    )
-    invert: bool = param(
-        "flag",
-        Words("Change what is black instead", "검은 부분을 대신 바꿈"),
-        Words("invert", "반전"),
-        False,
-        advanced=True,
-    )
+    grow: int = _grow(0, -64)
+    feather: int = _feather(4)
+    invert: bool = _invert()
 
 
-MENU: tuple[type[Request], ...] = (Txt2Img, Img2Img, Inpaint, Train)
+@dataclass(frozen=True, kw_only=True)
+class Cleanup(Request):
+    name: ClassVar[str] = "cleanup"
+    title: ClassVar[Words] = Words("Clean up a photo", "사진에서 지우기")
+    about: ClassVar[Words] = Words(
+        "Take what the mask covers (scratch, dust, text) out of a photo",
+        "마스크로 덮은 것(흠집, 먼지, 글자)을 사진에서 지웁니다",
+    )
+
+    image: str = _picture()
+    mask: str = _mask()
+    model: str = param(
+        "model",
+        Words(
+            "cv2: at once, for small spots; big-lama: a network, for large ones",
+            "cv2: 작은 자국을 바로 지움, big-lama: 넓은 곳을 신경망으로 지움",
+        ),
+        Words("model", "모델"),
+        "",
+        aliases=("ckpt", "checkpoint"),
+    )
+    grow: int = _grow(3, 0)
+    feather: int = _feather(3)
+    invert: bool = _invert()
+
+
+Masked = Inpaint | Cleanup  # what changes a photo where a mask is white
+
+MENU: tuple[type[Request], ...] = (Txt2Img, Img2Img, Inpaint, Cleanup, Train)
 
 
 def request_named(name: str) -> type[Request]:
