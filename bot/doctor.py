@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import json
 import os
@@ -18,6 +19,38 @@ from pathlib import Path
 from typing import Literal
 
 from bot.config import Config
+from bot.doctor_words import (
+    CHANGE_DEVICES,
+    CHANGE_FOLDER,
+    CHANGE_MODEL,
+    CPU_ONLY,
+    DAMAGED,
+    DECODER,
+    DEVICE,
+    DRIVER,
+    FETCH,
+    FOLDER,
+    GET_AGAIN,
+    HALF_SLACK,
+    LICENCE,
+    LOOK_AT_NETWORK,
+    MAKE_ROOM,
+    MORE_MEMORY,
+    NEW_PILLOW,
+    NEW_SQLITE,
+    NEW_TORCH,
+    NO_ANSWER,
+    NO_DECODER,
+    NO_LICENCE,
+    NO_PLATFORM,
+    NOT_HERE,
+    NOT_WRITABLE,
+    READ_LICENCE,
+    SET_TOKEN,
+    SET_TOKENS,
+    TORCH_CANNOT,
+    VERSIONS,
+)
 from engines import catalogue, devices
 from engines.catalogue import Model
 from engines.devices import Device
@@ -27,6 +60,7 @@ Level = Literal["ok", "warning", "error"]
 
 ROOM = 5_000_000_000  # bytes free on the data folder's disk, below which one should tidy up
 LEAST = 500_000_000  # below which results may not be kept
+WEIGHTS = (".safetensors", ".onnx", ".pt")
 KINDS = ("txt2img", "img2img", "inpaint")
 
 
@@ -137,6 +171,8 @@ def _devices(config: Config) -> Iterator[Finding]:
         memory = f"{device.memory / 1e9:.0f} GB" if device.memory else "?"
         told = DEVICE(name=device.name, label=device.label, memory=memory, dtype=device.dtype)
         yield Finding("ok", told) if usable(device) else Finding("error", told + TORCH_CANNOT, NEW_TORCH)
+    if (version := devices.driver()) and any(device.kind == "cuda" for device in found):
+        yield Finding("ok", DRIVER(version=version))
     if all(device.kind == "cpu" for device in found):
         yield Finding("ok", CPU_ONLY)
 
@@ -202,89 +238,23 @@ def _whole(file: Path) -> bool:
 def _licence(model: Model) -> Finding:
     if not model.licence:
         return Finding("warning", NO_LICENCE(name=model.name), READ_LICENCE)
-    told = LICENCE(name=model.name, size=_size(model), licence=model.licence)
+    told = LICENCE(name=model.name, size=_size(model), licence=model.licence, hash=fingerprint(model))
     return Finding("ok", told, model.licence_note)
+
+
+def fingerprint(model: Model) -> str:
+    """The first 12 digits of the SHA-256 of its weights, file after file by name: the same files, the same digits."""
+    assert model.path is not None
+    folder = model.path
+    files = [folder] if folder.is_file() else sorted(f for f in folder.rglob("*") if f.suffix in WEIGHTS)
+    whole = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            whole.update(hashlib.file_digest(opened, "sha256").digest())
+    return whole.hexdigest()[:12]
 
 
 def _size(model: Model) -> str:
     if not model.size:
         return "? GB"
     return f"{model.size / 1e9:.1f} GB" if model.size >= 1e9 else f"{model.size / 1e6:.0f} MB"
-
-
-NO_PLATFORM = Words(
-    "Neither Discord nor Slack has its tokens; the terminal works without.",
-    "Discord와 Slack의 토큰이 없습니다. 터미널은 토큰 없이 쓸 수 있습니다.",
-)
-SET_TOKENS = Words(
-    "Set DISCORD_TOKEN, or SLACK_BOT_TOKEN and SLACK_APP_TOKEN, or write them into the config file.",
-    "DISCORD_TOKEN, 또는 SLACK_BOT_TOKEN과 SLACK_APP_TOKEN을 설정하거나 설정 파일에 적어 주세요.",
-)
-HALF_SLACK = Words("Slack has only one of its two tokens.", "Slack 토큰 두 개 중 하나만 있습니다.")
-SET_TOKEN = Words("Set {name} as well.", "{name}도 설정해 주세요.")
-NO_ANSWER = Words("The platforms could not be asked: {why}.", "플랫폼에 확인하지 못했습니다: {why}.")
-LOOK_AT_NETWORK = Words(
-    "Look at the network, the proxy and api_base.", "네트워크, 프록시, api_base를 확인해 주세요."
-)
-NOT_WRITABLE = Words(
-    "The data folder {folder} cannot be written: {why}.", "데이터 폴더 {folder}에 쓸 수 없습니다: {why}."
-)
-CHANGE_FOLDER = Words(
-    "Give this user the right to write there, or set `data` to another folder.",
-    "이 사용자에게 쓰기 권한을 주거나 `data`를 다른 폴더로 바꿔 주세요.",
-)
-FOLDER = Words("Data folder {folder}, {free} GB free.", "데이터 폴더 {folder}, 남은 공간 {free} GB.")
-MAKE_ROOM = Words(
-    "Make room on this disk, or set `data` to another one.",
-    "디스크 공간을 비우거나 `data`를 다른 디스크로 바꿔 주세요.",
-)
-VERSIONS = Words(
-    "Python {python}, SQLite {sqlite}, Pillow {pillow}.",
-    "Python {python}, SQLite {sqlite}, Pillow {pillow} 버전입니다.",
-)
-NEW_SQLITE = Words(
-    "SQLite 3.37 or later is needed: use a newer Python or system.",
-    "SQLite 3.37 이상이 필요합니다. 더 새로운 Python이나 시스템을 사용해 주세요.",
-)
-NEW_PILLOW = Words(
-    "Pillow 13 or later is needed: install the pinned requirements again with `make setup`.",
-    "Pillow 13 이상이 필요합니다. `make setup`으로 고정된 패키지를 다시 설치해 주세요.",
-)
-DECODER = Words("Pictures are unpacked in their own process.", "사진은 별도 프로세스에서 풉니다.")
-NO_DECODER = Words("Pictures cannot be unpacked: {why}", "사진을 풀 수 없습니다: {why}")
-MORE_MEMORY = Words("Raise `limits.decoder_mb`.", "`limits.decoder_mb` 값을 높여 주세요.")
-DEVICE = Words(
-    "Device {name}: {label}, {memory}, {dtype}.", "장치 {name}: {label}, 메모리 {memory}, 형식 {dtype}."
-)
-CPU_ONLY = Words(
-    "No GPU is used: the embedded models are quick enough, the large ones take minutes a picture.",
-    "GPU를 쓰지 않습니다. 내장 모델은 충분히 빠르지만, 큰 모델은 그림 한 장에 몇 분이 걸립니다.",
-)
-TORCH_CANNOT = Words("This torch cannot use it.", "지금 설치된 torch로는 쓸 수 없습니다.")
-NEW_TORCH = Words(
-    'Install the torch build for this device\'s driver, or set `engines.devices` to ["cpu"].',
-    '장치 드라이버에 맞는 torch를 설치하거나 `engines.devices`를 ["cpu"]로 바꿔 주세요.',
-)
-DAMAGED = Words("The model {name} is damaged: {files}.", "{name} 모델의 파일이 손상되었습니다: {files}.")
-GET_AGAIN = Words(
-    "Delete its folder and fetch it again with `defect-studio models fetch`.",
-    "폴더를 지우고 `defect-studio models fetch`로 다시 받아 주세요.",
-)
-CHANGE_DEVICES = Words("Change `engines.devices`.", "`engines.devices`를 바꿔 주세요.")
-CHANGE_MODEL = Words("Change `models.{kind}`.", "`models.{kind}`을(를) 바꿔 주세요.")
-NOT_HERE = Words(
-    "The model {name}, used for {kind}, is not on this disk ({size}).",
-    "{kind}에 쓰는 {name} 모델이 이 디스크에 없습니다 ({size}).",
-)
-FETCH = Words(
-    "It is fetched when first asked for; `defect-studio models fetch {name}` does it now.",
-    "처음 요청할 때 내려받습니다. 지금 받으려면 `defect-studio models fetch {name}` 명령을 쓰세요.",
-)
-LICENCE = Words("Model {name}, {size}: {licence}.", "{name} 모델, {size}: {licence}.")
-NO_LICENCE = Words(
-    "The licence of the model {name} is not known.", "{name} 모델의 라이선스를 알 수 없습니다."
-)
-READ_LICENCE = Words(
-    "Read it where the model came from before its pictures are sold.",
-    "그림을 상업적으로 쓰기 전에 모델을 받은 곳에서 라이선스를 확인해 주세요.",
-)

@@ -123,14 +123,25 @@ def _cuda() -> list[Device]:
 
     https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__DEVICE.html
     """
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1")
-    except OSError:
-        return []
-    count = ctypes.c_int()
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+    driver, count = _nvidia(), ctypes.c_int()
+    if driver is None or driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return []
     return [_cuda_device(driver, index) for index in range(count.value)]
+
+
+def _nvidia() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL("nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1")
+    except OSError:
+        return None
+
+
+def driver() -> str:
+    """The newest CUDA that the installed NVIDIA driver can serve, "12.8" for instance; "" where there is none."""
+    nvidia, version = _nvidia(), ctypes.c_int()
+    if nvidia is None or nvidia.cuDriverGetVersion(ctypes.byref(version)) != 0:
+        return ""
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
 
 
 def _cuda_device(driver: ctypes.CDLL, index: int) -> Device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,21 @@ def test_a_missing_part_of_the_weights_is_found(tmp_path: Path) -> None:
 def test_the_embedded_models_are_whole() -> None:
     for model in catalogue.own():
         assert damaged(model) == []
+
+
+async def test_a_model_is_told_with_the_digest_of_its_weights(tmp_path: Path) -> None:
+    models = catalogue.known(tmp_path)
+    mini = next(model for model in models if model.name == "defect-studio/mini")
+    digest = doctor.fingerprint(mini)
+    assert f"sha256 {digest}…" in "\n".join(f.what.en for f in await examine(config(tmp_path)))
+    assert mini.path
+    copy = tmp_path / "copy"
+    shutil.copytree(mini.path, copy)
+    assert doctor.fingerprint(replace(mini, path=copy)) == digest
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = weights if weights.exists() else next(copy.rglob("*.safetensors"))
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.unlink()
+    weights.write_bytes(data)
+    assert doctor.fingerprint(replace(mini, path=copy)) != digest
