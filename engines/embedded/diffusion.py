@@ -178,15 +178,17 @@ def loss_on(teacher: Teacher) -> Callable[..., tuple[Tensor, dict[str, float]]]:
     """Squared error of v by cell, each cell counted by `importance`.
 
     Min-SNR weights (Hang et al., 2023) were tried and dropped: over v they count the noisiest steps least, and
-    there the words decide what is drawn. So the steps lean towards the noise: density ∝ t^1.5, for inpainting, whose
-    surroundings tell the product, ∝ t^0.67.
+    there the words decide what is drawn. So at half size, where the words are learnt, the steps lean towards the
+    noise (density ∝ t^1.5; for inpainting, whose surroundings tell the product, ∝ t^0.67); at full size, where the
+    details are, less so.
     """
     kept = build_scheduler().alphas_cumprod.to(teacher.device)
     plain, masked = teacher.plain, teacher.masked
+    lean = (0.4, 0.6) if teacher.latents.shrink > 1 else (0.65, 0.75)
 
     def loss_of(module: nn.Module, rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         z, share, extra, tokens = (x.to(teacher.device) for x in teacher.batch(rng))
-        t = torch.cat([_steps(plain, 0.4), _steps(masked, 0.6)]).to(teacher.device)
+        t = torch.cat([_steps(plain, lean[0]), _steps(masked, lean[1])]).to(teacher.device)
         a, s = kept[t].sqrt().view(-1, 1, 1, 1), (1 - kept[t]).sqrt().view(-1, 1, 1, 1)
         e = torch.randn(z.shape).to(teacher.device)
         off = (module(a * z + s * e, extra, t, tokens) - (a * e - s * z)).pow(2)
