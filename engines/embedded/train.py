@@ -1,12 +1,13 @@
 """python -m engines.embedded.train STAGE: draws the world, trains the small models, measures, exports.
 
-Stages in their order: pool, vae, freeze (standardise the VAE for diffusion), clip, oracles, diffusion, export,
+Stages in their order: pool, vae, freeze (standardise the VAE for diffusion), clip, oracles, words, diffusion, export,
 measure. Each resumes where it was stopped; `all` runs them one after another.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -72,23 +73,48 @@ def clip_state(args: argparse.Namespace) -> dict[str, torch.Tensor]:
     )
 
 
-def diffusion_stage(args: argparse.Namespace) -> None:
-    """Needs a frozen VAE and a CLIP: the text encoder starts as CLIP's text tower."""
-    codec, tokenizer = frozen_vae(args).to(args.device), text.learn_tokenizer()
-    data = pool.open_pool(args.work, args.pool)
-    batch = args.batch or 16
-    plain = args.plain or batch // 2
-    latents = diffusion.Latents(codec, data, args.device, args.shrink)
-    teacher = diffusion.Teacher(codec, tokenizer, data, latents, plain, batch - plain, args.device)
-    module = diffusion.Painter(tokenizer)
+def words_stage(args: argparse.Namespace) -> None:
+    """Half-size pictures first: what the words mean, and where things lie, at a quarter of the price.
+
+    Needs a frozen VAE and a CLIP: the text encoder starts as CLIP's text tower.
+    """
+    module = diffusion.Painter(text.learn_tokenizer())
     if args.from_shipped:
         export.load_shipped(module, args.weights)
-    if args.words_from_clip or not args.from_shipped:
-        text.learn_from_clip(module.text, clip_state(args))
+    text.learn_from_clip(module.text, clip_state(args))
+    batch = args.batch or 24
+    teacher = _teacher(args, batch, args.plain or batch * 2 // 3, shrink=2)
+    _paint("words", module, teacher, args, loop.Plan(args.steps or 1100, args.rate or 6e-4))
+
+
+def diffusion_stage(args: argparse.Namespace) -> None:
+    """Full size, from where the words stage ended; with --from-shipped from the weights in the repository."""
+    module = diffusion.Painter(text.learn_tokenizer())
+    if args.from_shipped:
+        export.load_shipped(module, args.weights)
+    else:
+        module.load_state_dict(average_of(args.work / "words.pt"))
+    batch = args.batch or 16
+    teacher = _teacher(args, batch, args.plain or batch // 2, shrink=1)
+    _paint("diffusion", module, teacher, args, loop.Plan(args.steps or 3000, args.rate or 6e-4))
+
+
+def _teacher(args: argparse.Namespace, batch: int, plain: int, shrink: int) -> diffusion.Teacher:
+    codec, data = frozen_vae(args).to(args.device), pool.open_pool(args.work, args.pool)
+    latents = diffusion.Latents(codec, data, args.device, shrink)
+    return diffusion.Teacher(codec, text.learn_tokenizer(), data, latents, plain, batch - plain, args.device)
+
+
+def _paint(
+    name: str,
+    module: diffusion.Painter,
+    teacher: diffusion.Teacher,
+    args: argparse.Namespace,
+    plan: loop.Plan,
+) -> None:
     module = module.to(args.device).to(memory_format=torch.channels_last)
-    steps, rate, muon = args.steps or 3000, args.rate or 6e-4, args.muon or 0.015
-    plan = loop.Plan(steps, rate, seed=args.seed, save_every=100, muon_rate=muon)
-    loop.train("diffusion", module, plan, args.work, diffusion.loss_on(teacher))
+    plan = dataclasses.replace(plan, seed=args.seed, save_every=100, muon_rate=args.muon or 0.015)
+    loop.train(name, module, plan, args.work, diffusion.loss_on(teacher))
 
 
 def export_stage(args: argparse.Namespace) -> None:
@@ -121,8 +147,8 @@ def measure_stage(args: argparse.Namespace) -> None:
 
 STAGES = {
     "pool": lambda args: pool.open_pool(args.work, args.pool), "vae": vae_stage, "freeze": freeze_stage,
-    "clip": clip_stage, "oracles": oracles_stage, "diffusion": diffusion_stage, "export": export_stage,
-    "measure": measure_stage,
+    "clip": clip_stage, "oracles": oracles_stage, "words": words_stage, "diffusion": diffusion_stage,
+    "export": export_stage, "measure": measure_stage,
 }  # fmt: skip
 
 
@@ -137,7 +163,6 @@ def main() -> None:
     parser.add_argument(
         "--from-shipped", action="store_true", help="start from the weights in the repository"
     )
-    parser.add_argument("--words-from-clip", action="store_true", help="start the text encoder as CLIP's")
     parser.add_argument("--count", type=int, default=200, help="held-out pictures a measurement")
     parser.add_argument(
         "--parts", nargs="+", default=["vae", "txt2img", "inpaint", "clip"], help="what to measure"
@@ -146,9 +171,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="steps in all (0: the stage's own)")
     parser.add_argument("--batch", type=int, default=0)
     parser.add_argument("--plain", type=int, default=0, help="rows of a batch that are txt2img (0: half)")
-    parser.add_argument(
-        "--shrink", type=int, default=1, choices=[1, 2], help="2: words first, on half-size pictures"
-    )
     parser.add_argument("--rate", type=float, default=0.0, help="AdamW's peak rate")
     parser.add_argument("--muon", type=float, default=0.0, help="Muon's peak rate")
     parser.add_argument("--seed", type=int, default=0)
