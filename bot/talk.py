@@ -54,6 +54,10 @@ class Attachment(Protocol):
         """The bytes; `engines.words.Refusal` when there are more than `limit`, or the file cannot be had."""
         ...
 
+    async def save(self, path: Path, limit: int) -> None:
+        """The bytes in a new file at `path`, streamed; raises as `read` does, and `storage.Full`."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Invocation:

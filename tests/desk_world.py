@@ -61,6 +61,9 @@ class Sent:
             raise self.error
         return self.data
 
+    async def save(self, path: Path, limit: int) -> None:
+        await asyncio.to_thread(path.write_bytes, await self.read(limit))
+
 
 @dataclass
 class Elsewhere:

@@ -8,23 +8,25 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rich.console import Console as Terminal
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from bot import grammar
+from bot.saving import save
 from bot.talk import Invocation, Limits, Message, Person, Place, Press
 from engines.words import Language, Refusal, Words
 
 if TYPE_CHECKING:
     from bot.desk import Desk
 
+CHUNK = 1 << 20
 LIMITS = Limits(
     file_bytes=2**40, files=10_000, message_bytes=2**40, edit_every=0.15, text=100_000, edit_age=float("inf")
 )
@@ -58,6 +60,25 @@ class LocalFile:
         if len(data) > limit:
             raise Refusal(_TOO_BIG(name=self.name, size=self.size / 1e6, limit=limit / 1e6))
         return data
+
+    async def save(self, path: Path, limit: int) -> None:
+        if self.size > limit:
+            raise Refusal(_TOO_BIG(name=self.name, size=self.size / 1e6, limit=limit / 1e6))
+        try:
+            source = await asyncio.to_thread(self.path.open, "rb")
+        except OSError as error:
+            raise Refusal(_NO_FILE(name=self.name, why=error.strerror or type(error).__name__)) from None
+        with source:
+            await save(self._pieces(source, limit), path)
+
+    async def _pieces(self, source: BinaryIO, limit: int) -> AsyncIterator[bytes]:
+        """The file may be a pipe, or grow while it is read: its size was a claim."""
+        read = 0
+        while piece := await asyncio.to_thread(source.read, CHUNK):
+            read += len(piece)
+            if read > limit:
+                raise Refusal(_TOO_BIG(name=self.name, size=read / 1e6, limit=limit / 1e6))
+            yield piece
 
 
 class Show:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
+from bot.saving import save
 from engines.words import Refusal, Words
 
 HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
 TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=15)
+PATIENT = aiohttp.ClientTimeout(total=900, sock_connect=10, sock_read=30)  # for archives
 CHUNK = 1 << 16
 
 TOO_BIG = Words(
@@ -46,6 +50,16 @@ class Fetcher:
 
     async def read(self, url: str, name: str, limit: int) -> bytes:
         """At most `limit` bytes; `Refusal` where there are more or they cannot be had."""
+        data = bytearray()
+        async with aclosing(self.pieces(url, name, limit)) as pieces:
+            async for piece in pieces:
+                data += piece
+        return bytes(data)
+
+    async def pieces(
+        self, url: str, name: str, limit: int, patience: aiohttp.ClientTimeout = TIMEOUT
+    ) -> AsyncGenerator[bytes, None]:
+        """The same bit by bit."""
         try:
             where = URL(url)
         except ValueError:
@@ -53,30 +67,35 @@ class Fetcher:
         if not self.allows(where):
             raise Refusal(FOREIGN(name=name))
         try:
-            return await self._stream(where, name, limit)
+            async with aclosing(self._stream(where, name, limit, patience)) as pieces:
+                async for piece in pieces:
+                    yield piece
         except TimeoutError:
             raise Refusal(NOT_HAD(name=name, why="timeout")) from None
         except aiohttp.ClientError as error:
             raise Refusal(NOT_HAD(name=name, why=type(error).__name__)) from error
 
-    async def _stream(self, url: URL, name: str, limit: int) -> bytes:
+    async def _stream(
+        self, url: URL, name: str, limit: int, patience: aiohttp.ClientTimeout
+    ) -> AsyncGenerator[bytes, None]:
         # "identity": a compressed answer could unpack to more than it said.
         options: dict[str, Any] = {
             "allow_redirects": False,
             "headers": {"Accept-Encoding": "identity"},
             "proxy": self._proxy,
+            "timeout": patience,
         }
         async with self._open().get(url, **options) as answer:
             if answer.status != 200:
                 raise Refusal(NOT_HAD(name=name, why=f"HTTP {answer.status}"))
             if answer.content_length is not None and answer.content_length > limit:
                 raise Refusal(too_big(name, answer.content_length, limit))
-            data = bytearray()
+            had = 0
             async for piece in answer.content.iter_chunked(CHUNK):
-                data += piece
-                if len(data) > limit:
-                    raise Refusal(too_big(name, len(data), limit))
-            return bytes(data)
+                had += len(piece)
+                if had > limit:
+                    raise Refusal(too_big(name, had, limit))
+                yield piece
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
@@ -105,6 +124,12 @@ class DiscordFile:
         if self.size > limit:
             raise Refusal(too_big(self.name, self.size, limit))
         return await self.fetcher.read(self.url, self.name, limit)
+
+    async def save(self, path: Path, limit: int) -> None:
+        if self.size > limit:
+            raise Refusal(too_big(self.name, self.size, limit))
+        async with aclosing(self.fetcher.pieces(self.url, self.name, limit, PATIENT)) as pieces:
+            await save(pieces, path)
 
 
 def files_of(payload: Mapping[str, Any], fetcher: Fetcher) -> tuple[DiscordFile, ...]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from bot.platforms.slack.api import Api, Denied, Unwelcome, patiently
+from bot.saving import save
 from bot.talk import File, Gone, TooLarge, Unreachable
 from engines.words import Refusal, Words
 
@@ -49,33 +51,48 @@ class SlackFile:
 
     async def read(self, limit: int) -> bytes:
         """The bytes. `Refusal` when there are more than `limit`, or Slack does not hand them over."""
+        data = bytearray()
+        async with aclosing(self._pieces(limit)) as pieces:
+            async for piece in pieces:
+                data += piece
+        return bytes(data)
+
+    async def save(self, path: Path, limit: int) -> None:
+        async with aclosing(self._pieces(limit)) as pieces:
+            await save(pieces, path)
+
+    async def _pieces(self, limit: int) -> AsyncGenerator[bytes, None]:
         size, url = (self.size, self.url) if self.url else await self._look_up()
         if size > limit:
             raise Refusal(_TOO_BIG(name=self.name, size=_mb(size), limit=_mb(limit)))
         if not self.api.is_theirs(url):
             raise Refusal(_ELSEWHERE(name=self.name))
         try:
-            async with self.api.session.get(
-                url, headers=self.api.bearer, allow_redirects=False, timeout=BYTES
-            ) as answer:
-                return await self._body(answer, limit)
+            async with (
+                self.api.session.get(
+                    url, headers=self.api.bearer, allow_redirects=False, timeout=BYTES
+                ) as answer,
+                aclosing(self._body(answer, limit)) as pieces,
+            ):
+                async for piece in pieces:
+                    yield piece
         except (aiohttp.ClientError, TimeoutError, OSError, Unreachable) as error:
             log.warning("could not fetch file %s: %s", self.id, error)
             raise Refusal(_NOT_NOW(name=self.name)) from None
 
-    async def _body(self, answer: aiohttp.ClientResponse, limit: int) -> bytes:
+    async def _body(self, answer: aiohttp.ClientResponse, limit: int) -> AsyncGenerator[bytes, None]:
         if answer.status in (301, 302, 303, 307, 308) or answer.content_type == "text/html":
             log.error("Slack answered a login page for file %s: the app lacks the scope files:read", self.id)
             raise Refusal(_NO_SCOPE(name=self.name))
         if answer.status != 200:
             log.warning("file %s: HTTP %s", self.id, answer.status)
             raise Refusal((_NOT_THERE if answer.status in (403, 404, 410) else _NOT_NOW)(name=self.name))
-        body = bytearray()
-        async for chunk in answer.content.iter_chunked(CHUNK):
-            body += chunk
-            if len(body) > limit:
+        had = 0
+        async for piece in answer.content.iter_chunked(CHUNK):
+            had += len(piece)
+            if had > limit:
                 raise Refusal(_TOO_BIG(name=self.name, size=f"> {_mb(limit)}", limit=_mb(limit)))
-        return bytes(body)
+            yield piece
 
     async def _look_up(self) -> tuple[int, str]:
         try:
