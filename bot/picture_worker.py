@@ -61,6 +61,18 @@ def _thumbnail(args: dict[str, Any], parts: list[bytes]) -> Answer:
     return {}, [thumbnail(_picture(args, parts, "picture"), args["side"])]
 
 
+def _sample(args: dict[str, Any], parts: list[bytes]) -> Answer:
+    from bot.picture_sample import sample
+
+    return sample(args, parts, MAX_PIXELS)
+
+
+def _sheet(args: dict[str, Any], parts: list[bytes]) -> Answer:
+    from bot.picture_sample import sheet
+
+    return {}, [sheet(args)]
+
+
 def _picture(args: dict[str, Any], parts: list[bytes], field: str) -> Image.Image:
     """A picture of our own: by its path, or the next binary part."""
     path = args.get(field)
@@ -84,6 +96,8 @@ VERBS: dict[str, Callable[[dict[str, Any], list[bytes]], Answer]] = {
     "overlay": _overlay,
     "shrink": _shrink,
     "thumbnail": _thumbnail,
+    "sample": _sample,
+    "sheet": _sheet,
 }
 
 

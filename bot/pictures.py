@@ -62,6 +62,20 @@ class Mask:
     notes: tuple[Words, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A photo to learn from, made safe."""
+
+    png: bytes  # L or RGB
+    mask: bytes | None  # a one-channel PNG of the photo's size, 255 = the defect
+    width: int
+    height: int
+    share: float  # of the photo that the mask covers
+    look: str  # alike for copies: see `bot.picture_sample.look`
+    wrong: Words | None  # why a mask that was given cannot be used
+    notes: tuple[Words, ...]
+
+
 class PictureReader:
     """`async with PictureReader(limits) as reader:`; ends its workers on leaving."""
 
@@ -135,6 +149,24 @@ class PictureReader:
         """A small JPEG of our own picture."""
         args: dict[str, Any] = {"side": side}
         _, answer = await self._ask("thumbnail", args, _sent(args, picture=picture))
+        return answer[0]
+
+    async def sample(
+        self, photo: bytes, name: str, mask: bytes | None = None, mask_name: str = "mask"
+    ) -> Sample:
+        """A photo to learn from, with its mask; `Refusal` where the photo cannot be read."""
+        name, args = safe_name(name), {"name": safe_name(name), "mask": safe_name(mask_name)}
+        self._check_bytes(photo, name)
+        parts = [photo] if mask is None else [photo, mask]
+        head, made = await self._ask("sample", args, parts, name)
+        wrong = Words(*head["wrong"]) if head["wrong"] else None
+        size = head["width"], head["height"]
+        clean = made[1] if len(made) > 1 else None
+        return Sample(made[0], clean, *size, head["share"], head["look"], wrong, _notes(head))
+
+    async def sheet(self, rows: Sequence[Mapping[str, Any]], cell: int = 160) -> bytes:
+        """A contact sheet as PNG, of our own files: see `bot.picture_sample.sheet`."""
+        _, answer = await self._ask("sheet", {"rows": list(rows), "cell": cell}, [])
         return answer[0]
 
     def _check_bytes(self, data: bytes, name: str) -> None:
