@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from engines.background.request import RemoveBackground as RemoveBackground
 from engines.forms import param
 from engines.request import SEEDS as SEEDS
 from engines.request import Request as Request
@@ -221,7 +222,7 @@ class Cleanup(Request):
 
 Masked = Inpaint | Cleanup  # what changes a photo where a mask is white
 
-MENU: tuple[type[Request], ...] = (Txt2Img, Img2Img, Inpaint, Cleanup, Train)
+MENU: tuple[type[Request], ...] = (Txt2Img, Img2Img, Inpaint, RemoveBackground, Cleanup, Train)
 
 
 def request_named(name: str) -> type[Request]:
