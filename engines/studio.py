@@ -12,7 +12,7 @@ from engines.engine import Engine
 from engines.lane import Pace
 from engines.models import Models
 from engines.pool import Pool
-from engines.requests import Img2Img, Inpaint, Txt2Img
+from engines.requests import Img2Img, Inpaint, RemoveBackground, Txt2Img
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,12 @@ def open_pool(settings: EngineSettings) -> Pool:
     def diffusion(device: Device) -> Engine:
         return open_diffusion(settings, device, models(device))
 
+    def removal(device: Device) -> Engine:
+        return open_removal(settings, device, models(device))
+
     rows = settings.rows or (32 if any(d.kind == "cuda" for d in found) else 8)
     return Pool(
-        {Txt2Img: diffusion, Img2Img: diffusion, Inpaint: diffusion},
+        {Txt2Img: diffusion, Img2Img: diffusion, Inpaint: diffusion, RemoveBackground: removal},
         found,
         slots=settings.slots,
         pace=Pace(rows, settings.background_share, settings.preview_every),
@@ -86,3 +89,16 @@ def open_diffusion(settings: EngineSettings, device: Device, models: Models | No
     from engines.diffusion import Diffusion
 
     return Diffusion(models)
+
+
+def open_removal(settings: EngineSettings, device: Device, models: Models | None = None) -> Engine:
+    """The background remover on `device`. Its libraries are imported when first asked for."""
+    models = models or open_models(settings, device)
+
+    from engines.background.engine import RemoveBackgrounds
+    from engines.background.networks import finder
+
+    usual = settings.defaults.get("removebg", "")
+    threads = settings.threads or device.threads
+    find = finder(settings.models, models.device, threads=threads, default=usual, paths=settings.model_paths)
+    return RemoveBackgrounds(models, find)
