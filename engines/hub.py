@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from engines import interrogate_models
 from engines.catalogue import Model
 from engines.words import Refusal, Words
 
@@ -38,7 +39,7 @@ def fetch(model: Model, folder: Path, progress: Callable[[str], None] = lambda _
         for place in model.places:
             progress(place)
             try:
-                return _from_place(place, goal)
+                return _from_place(place, goal, interrogate_models.wanted(model))
             except Exception as error:  # whatever a network can do; the next place may do better
                 tried.append(f"{place.partition('@')[0]} ({_reason(error)})")
         raise Refusal(_UNREACHABLE(name=model.name, tried="; ".join(tried), folder=goal.name))
@@ -48,18 +49,19 @@ def complete(folder: Path) -> bool:
     """Whether every piece that the model's index names is there, with its weights as safetensors."""
     index = folder / "model_index.json"
     if not index.is_file():
-        return False
+        return interrogate_models.complete(folder)
     named = json.loads(index.read_text())
     heavy = [p for p in ("unet", "vae", "text_encoder") if named.get(p, [None])[0]]
     return len(heavy) == 3 and all(any((folder / p).glob("*.safetensors")) for p in heavy)
 
 
-def _from_place(place: str, goal: Path) -> Path:
+def _from_place(place: str, goal: Path, files: tuple[str, ...] = ()) -> Path:
+    """`files`: the only ones to fetch; by default those of a diffusion model."""
     from huggingface_hub import snapshot_download
 
     repo, _, revision = place.partition("@")
     part = goal.with_name(f".{goal.name}.part")  # kept after a failure: the client resumes in it
-    for wanted in (_FULL, _HALF):
+    for wanted in [list(files)] if files else [_FULL, _HALF]:
         snapshot_download(repo, revision=revision or None, allow_patterns=wanted, local_dir=part)
         if complete(part):
             break

@@ -60,14 +60,21 @@ def reader(
                 raise Refusal(_NOT_HERE(name=model.name))
             path = catalogue.fetch(model, folder)
         stamp = stamp_of(path)
+        base = read(model.base, kind) if model.lora else None
+        if base is not None:
+            stamp = (*stamp, (base.hash, 0, 0))
         if path not in seen or seen[path][0] != stamp:
-            seen[path] = (stamp, _blueprint(model.name, path, device, dtype))
+            seen[path] = (stamp, _blueprint(model.name, path, device, dtype, base))
         return seen[path][1]
 
     return read
 
 
-def _blueprint(name: str, path: Path, device: str, dtype: str) -> Blueprint:
+def _blueprint(name: str, path: Path, device: str, dtype: str, base: Blueprint | None) -> Blueprint:
+    if base is not None:
+        from engines.lora_plan import lora_blueprint
+
+        return lora_blueprint(name, path, base, dtype)
     if path.is_dir():
         return folder_blueprint(name, path, device, dtype)
     from engines.single_file import file_blueprint
@@ -107,7 +114,7 @@ def blueprint(
     told = json.dumps(scheduler, sort_keys=True).encode()
     return Blueprint(
         name=name,
-        hash=_digest([piece.hash.encode() for piece in pieces] + [told]),
+        hash=digest([piece.hash.encode() for piece in pieces] + [told]),
         pieces=pieces,
         scheduler_config=scheduler,
         prediction_type=scheduler.get("prediction_type", "epsilon"),
@@ -138,7 +145,7 @@ def _tokenizer(folder: Path) -> Piece:
             return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
     said = [p.name.encode() + b"\0" + p.read_bytes() for p in files]
-    return Piece("tokenizer", _digest([b"tokenizer", *said]), sum(map(len, said)), load)
+    return Piece("tokenizer", digest([b"tokenizer", *said]), sum(map(len, said)), load)
 
 
 def _module(name: str, folder: Path, role: str, device: str, dtype: str) -> Piece:
@@ -152,7 +159,7 @@ def _module(name: str, folder: Path, role: str, device: str, dtype: str) -> Piec
             return placed(_from_pretrained(folder, role, dtype, variant), device)
 
     hashes = [file_hash(file).encode() for file in files]
-    return Piece(role, _digest([role.encode(), told.encode(), *hashes]), size, load)
+    return Piece(role, digest([role.encode(), told.encode(), *hashes]), size, load)
 
 
 _PASSING = ("_name_or_path", "_diffusers_version", "transformers_version", "torch_dtype", "dtype")
@@ -222,7 +229,7 @@ def file_hash(path: Path) -> str:
     return _hashes[key]
 
 
-def _digest(parts: Iterable[bytes]) -> str:
+def digest(parts: Iterable[bytes]) -> str:
     whole = hashlib.sha256()
     for part in parts:
         whole.update(len(part).to_bytes(8, "little") + part)

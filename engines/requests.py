@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from engines.background.request import RemoveBackground as RemoveBackground
 from engines.forms import param
+from engines.interrogate_form import Interrogate as Interrogate
 from engines.request import SEEDS as SEEDS
 from engines.request import Request as Request
 from engines.training.request import Train
@@ -222,7 +223,7 @@ class Cleanup(Request):
 
 Masked = Inpaint | Cleanup  # what changes a photo where a mask is white
 
-MENU: tuple[type[Request], ...] = (Txt2Img, Img2Img, Inpaint, RemoveBackground, Cleanup, Train)
+MENU: tuple[type[Request], ...] = (Txt2Img, Img2Img, Inpaint, RemoveBackground, Cleanup, Interrogate, Train)
 
 
 def request_named(name: str) -> type[Request]:
