@@ -18,6 +18,7 @@ from typing import TypeVar
 import aiosqlite
 
 from storage import Full, Newer, StorageError
+from storage.letters import teach
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -120,6 +121,7 @@ def migrations(folder: Path = MIGRATIONS) -> list[tuple[int, str]]:
 
 def migrate(db: sqlite3.Connection, folder: Path = MIGRATIONS) -> None:
     """Bring the schema up to date, each step in a transaction of its own. Raises `Newer`."""
+    teach(db)
     (version,) = db.execute("PRAGMA user_version").fetchone()
     steps = migrations(folder)
     if version > steps[-1][0]:

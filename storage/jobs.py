@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from storage import deliveries, history, results
+from storage import deliveries, history, results, usage
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.results import NewResult
@@ -27,7 +27,7 @@ CRASHED = {
 
 _COLUMNS = (
     "id, key, person, name, platform, place, language, command, request, cost, state, attempts, created, "
-    "started, ended, seconds, error, notes"
+    "started, ended, seconds, error, notes, department"
 )
 GET = f"SELECT {_COLUMNS} FROM jobs WHERE id = ?"
 BY_KEY = f"SELECT {_COLUMNS} FROM jobs WHERE key = ?"
@@ -44,9 +44,9 @@ ON CONFLICT (person) DO UPDATE SET name = excluded.name, served = excluded.serve
 """
 ADD = f"""
 INSERT INTO jobs (key, person, name, platform, place, language, command, request, cost, turn, state, created,
-                  notes, words)
+                  notes, words, department, model, room)
 VALUES (:key, :person, :name, :platform, :place, :language, :command, :request, :cost, :turn, 'queued', :now,
-        :notes, :words)
+        :notes, :words, :department, :model, :room)
 RETURNING {_COLUMNS}
 """
 ADD_INPUT = "INSERT OR IGNORE INTO inputs (job, blob) VALUES (?, ?)"
@@ -98,6 +98,7 @@ class Job:
     seconds: float | None  # on the device
     error: dict[str, Any] | None  # {"en": …, "ko": …, "code": …}
     notes: list[list[str]]  # [[en, ko], …] told with the answer
+    department: str  # of the person, when they asked
 
 
 def _job(row: sqlite3.Row) -> Job:
@@ -126,9 +127,12 @@ class Jobs:
         cost: float,
         inputs: Sequence[str],
         notes: Sequence[Sequence[str]] = (),
+        department: str = "",
         now: float,
     ) -> tuple[Job, bool]:
         """Promise it: the job and its status delivery, at once. A known `key` gives (that job, False).
+
+        `cost` sets the person's next turn back: who has a larger share of the studio is charged less.
 
         Raises `storage.Missing` for an input that is not stored, `storage.Full`.
         """
@@ -136,6 +140,7 @@ class Jobs:
             "key": key, "person": person, "name": name, "platform": platform, "place": _json(place),
             "language": language, "command": command, "request": _json(request), "cost": cost, "now": now,
             "notes": _json([list(note) for note in notes]), "words": history.indexed(command, request, inputs),
+            "department": department, "model": str(request.get("model") or ""), "room": history.room(place),
         }  # fmt: skip
         return await self._database.write(lambda db: self._add(db, values, inputs))
 
@@ -146,6 +151,7 @@ class Jobs:
         (turn,) = db.execute(NEWCOMER_TURN, (values["person"],)).fetchone()
         db.execute(SERVED, {**values, "served": turn + values["cost"]})
         job = _job(db.execute(ADD, {**values, "turn": turn}).fetchone())
+        db.execute(history.ADD_WORDS, {**values, "id": job.id})
         db.executemany(ADD_INPUT, [(job.id, blob) for blob in inputs])
         db.execute(deliveries.ADD, (job.id, "status", job.platform, job.created))
         return job, True
@@ -292,6 +298,8 @@ def _end(
     }  # fmt: skip
     ended = db.execute(END, ending).fetchone()
     results.add(db, id, made)
+    if state == "done":
+        usage.add(db, id, made, seconds, now)
     db.execute(deliveries.ADD, (id, "result", old.platform, now))
     return _job(ended)
 

@@ -14,9 +14,12 @@ from storage import Locked, database
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.deliveries import Deliveries
+from storage.history import History
 from storage.jobs import Jobs
 from storage.people import People
+from storage.presets import Presets
 from storage.results import Results
+from storage.usage import Usage
 
 DATABASE = "studio.db"
 
@@ -32,6 +35,9 @@ class Store:
         self.deliveries = Deliveries(db)
         self.results = Results(db, self.blobs)
         self.people = People(db, self.blobs)
+        self.history = History(db, self.blobs)
+        self.presets = Presets(db)
+        self.usage = Usage(db)
         self._lock: int | None = lock
 
     @classmethod

@@ -65,7 +65,7 @@ async def test_the_folder_is_free_again_after_a_close_and_a_failed_open(tmp_path
     with pytest.raises(Newer):
         await Store.open(tmp_path)
     with contextlib.closing(sqlite3.connect(tmp_path / "studio.db")) as db:
-        db.execute("PRAGMA user_version = 1")
+        db.execute(f"PRAGMA user_version = {database.migrations()[-1][0]}")
     async with await Store.open(tmp_path):
         pass
 
