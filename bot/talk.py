@@ -77,7 +77,20 @@ class Invocation:
     attachments: tuple[Attachment, ...] = ()
 
 
-Action = Literal["cancel", "reroll", "vary", "use", "recipe", "delete", "overlay", "invert"]
+Action = Literal[
+    "cancel",
+    "reroll",
+    "vary",
+    "use",
+    "recipe",
+    "delete",
+    "overlay",
+    "invert",
+    "pick",
+    "totext",
+    "toimage",
+    "toinpaint",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +110,31 @@ class Button:
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """One thing to choose. ≤ 75 characters are shown everywhere."""
+
+    label: str
+    value: str
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Things of which a person may choose some: a menu or boxes to tick under a message, the best first.
+
+    A platform shows as many as it can (Discord 25, Slack 10). `id` is of the form of a button's; where a choice
+    reaches us by itself it is a `Press` of that action with the values.
+    """
+
+    id: str
+    placeholder: str
+    options: tuple[Option, ...]
+    most: int = 25
+
+
+@dataclass(frozen=True, slots=True)
 class Press:
-    """Someone pressed a button."""
+    """Someone pressed a button, or chose something."""
 
     key: str
     person: Person
@@ -107,6 +143,8 @@ class Press:
     action: str
     job: int
     index: int = 0
+    values: tuple[str, ...] = ()  # of `Choices`: what is chosen now
+    forms: bool = False  # whether the platform can answer by opening a form that is filled in already
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +190,8 @@ class Message:
     mention: str = ""  # the `Person.id` to notify, and nobody else
     private: bool = True  # for the asker's eyes where the platform can do that
     form: str = ""  # a command whose form should be opened for the person (Slack modal), if the platform can
+    given: Mapping[str, str] = field(default_factory=dict)  # what stands in that form already
+    choices: Choices | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)  # JSON values for `exec --json`
 
 
