@@ -107,7 +107,7 @@ class Config(Section):
         )
 
     def _default_models(self) -> dict[str, str]:
-        kinds = ("txt2img", "img2img", "inpaint")
+        kinds = [key for key in type(self.models).model_fields if key not in ("folder", "paths")]
         return {kind: name for kind in kinds if (name := getattr(self.models, kind))}
 
     def _model_paths(self) -> tuple[Path, ...]:

@@ -127,6 +127,7 @@ class Models(Section):
     txt2img: str = Field(default="", description='used when none is named; "": the embedded one')
     img2img: str = Field(default="", description='used when none is named; "": the embedded one')
     inpaint: str = Field(default="", description='used when none is named; "": the embedded one')
+    removebg: str = Field(default="", description='used when none is named; "": u2netp')
 
 
 class Metrics(Section):

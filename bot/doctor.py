@@ -51,7 +51,7 @@ from bot.doctor_words import (
     TORCH_CANNOT,
     VERSIONS,
 )
-from engines import catalogue, devices
+from engines import catalogue, devices, downloadable, downloads
 from engines.catalogue import Model
 from engines.devices import Device
 from engines.words import Refusal, Words
@@ -61,7 +61,7 @@ Level = Literal["ok", "warning", "error"]
 ROOM = 5_000_000_000  # bytes free on the data folder's disk, below which one should tidy up
 LEAST = 500_000_000  # below which results may not be kept
 WEIGHTS = (".safetensors", ".onnx", ".pt")
-KINDS = ("txt2img", "img2img", "inpaint")
+KINDS = ("txt2img", "img2img", "inpaint", "removebg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +214,10 @@ def _models(config: Config) -> Iterator[Finding]:
 
 
 def damaged(model: Model) -> list[str]:
-    """The model's weight files that are missing, or not as long as their own headers say."""
+    """The model's weight files that are missing, not as long as their own headers say, or not what they should be."""
     assert model.path is not None
+    if known := downloadable.named(model.name):
+        return [] if downloads.intact(known, model.path) else [model.path.name]
     if model.path.is_file():
         return [] if _whole(model.path) else [model.path.name]
     files = {*model.path.rglob("*.safetensors")}

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console as Terminal
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from bot.app import known, studio
 from bot.config import Config
 from bot.platforms.console import Console, Show, ShowJson
 from bot.talk import Person
-from engines import catalogue, hub
+from engines import catalogue, downloadable, downloads, hub
+from engines.catalogue import Model
 from engines.words import Language, Refusal, Words
 
 
@@ -84,14 +86,28 @@ def fetch(config: Config, name: str, lang: Language) -> bool:
     try:
         model = catalogue.find(name, None, folder)
         terminal.print(f"{model.name}: {model.licence}", highlight=False)
-        where = model.path or hub.fetch(
-            model, folder, lambda place: terminal.print(f"… {place}", highlight=False)
-        )
+        where = model.path or _fetched(model, folder, terminal)
     except Refusal as refusal:
         terminal.print(refusal.words.of(lang), style="red", highlight=False, markup=False)
         return False
-    terminal.print(str(where), highlight=False)
+    terminal.print(str(where), highlight=False, soft_wrap=True)
     return True
+
+
+def _fetched(model: Model, folder: Path, terminal: Terminal) -> Path:
+    """Fetch with a bar, or with the hub client's silence."""
+    if not downloadable.named(model.name):
+        return hub.fetch(model, folder, lambda place: terminal.print(f"… {place}", highlight=False))
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=terminal) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(place: str, here: int, all: int) -> None:
+            if place not in tasks:
+                tasks[place] = bar.add_task(place, total=all)
+            bar.update(tasks[place], completed=here)
+
+        return downloads.fetch(model.name, folder, tell)
 
 
 _HELLO = Words(
