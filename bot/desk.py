@@ -22,7 +22,7 @@ from bot.presses import Presses
 from bot.recipes import recipe_message
 from bot.talk import Attachment, Invocation, Message, Person, Press
 from engines.catalogue import Model
-from engines.requests import Inpaint, Request
+from engines.requests import Masked, Request
 from engines.words import LANGUAGES, Language, Refusal, Words
 from storage import Full
 from storage.store import Store
@@ -111,7 +111,7 @@ class Desk:
 
     async def _with_mask(self, request: Request, accepted: Message, language: Language) -> Message:
         """The first answer also shows what will change. The promise stands even where that cannot be drawn."""
-        if accepted.kind != "accepted" or not isinstance(request, Inpaint) or not request.mask:
+        if accepted.kind != "accepted" or not isinstance(request, Masked) or not request.mask:
             return accepted
         try:
             file = await mask_shown(self.tools, request, accepted.job, language)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bot.commands.command import Tools
 from bot.talk import File
-from engines.requests import Inpaint
+from engines.requests import Masked
 from engines.words import Language, Words
 
 
-async def mask_shown(tools: Tools, request: Inpaint, job: int, language: Language) -> File | None:
+async def mask_shown(tools: Tools, request: Masked, job: int, language: Language) -> File | None:
     """The overlay of a stored request, grown, feathered and inverted as asked; None where its pictures are gone."""
     blobs = tools.store.blobs
     photo, mask = blobs.path(request.image), blobs.path(request.mask)

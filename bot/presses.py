@@ -17,7 +17,7 @@ from bot.mask_shown import mask_shown
 from bot.orders import Order, Orders
 from bot.recipes import described, line
 from bot.talk import File, Message, Place, Press
-from engines.requests import SEEDS, Img2Img, Inpaint, Request, request_named
+from engines.requests import SEEDS, Img2Img, Inpaint, Masked, Request, request_named
 from engines.words import Refusal, Words
 from storage.jobs import Job
 from storage.results import Result
@@ -59,11 +59,13 @@ class Presses:
 
     async def _invert(self, press: Press, job: Job) -> Message:
         request = _request(job)
-        if not isinstance(request, Inpaint):
+        if not isinstance(request, Masked):
             raise Refusal(_NO_MASK(id=job.id))
         return await self._again(press, request, invert=not request.invert)
 
     async def _vary(self, press: Press, job: Job) -> Message:
+        if "prompt" not in request_named(job.command).params():
+            raise Refusal(_NO_PROMPT(id=job.id))
         made = await self._result(press, job)
         seed = (int(made.recipe.get("seed", 0)) + self.tools.rng(SEEDS - 1) + 1) % SEEDS
         request = _request(job)
@@ -109,7 +111,7 @@ class Presses:
 
     async def _overlay(self, press: Press, job: Job) -> Message:
         request = _request(job)
-        if not isinstance(request, Inpaint) or not request.mask:
+        if not isinstance(request, Masked) or not request.mask:
             raise Refusal(_NO_MASK(id=job.id))
         file = await mask_shown(self.tools, request, job.id, press.language)
         if file is None:
@@ -149,6 +151,10 @@ _UNKNOWN_BUTTON = Words(
 )
 _NO_JOB = Words("There is no job #{id} here.", "여기에는 #{id} 작업이 없습니다.")
 _NO_MASK = Words("#{id} has no mask.", "#{id} 작업에는 마스크가 없습니다.")
+_NO_PROMPT = Words(
+    "#{id} was made without a prompt, so there is nothing to vary. “Use as input” takes it on.",
+    "#{id} 작업은 프롬프트 없이 만들어져 변형할 것이 없습니다. “입력으로 쓰기”로 이어서 쓸 수 있습니다.",
+)
 _NOTHING_MADE = Words("#{id} has made no picture.", "#{id} 작업에서 만들어진 그림이 없습니다.")
 _GONE = Words(
     "The picture of #{id} is no longer stored. “Re-roll” makes it again.",

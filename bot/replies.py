@@ -11,6 +11,7 @@ from bot.locale.markup import block, code, cut, harmless
 from bot.locale.numbers import bar, duration, in_line, time_left
 from bot.talk import Action, Bar, Button, File, Limits, Message
 from engines.events import Progress
+from engines.requests import MENU
 from engines.words import Words
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _failed(job: Job, limits: Limits) -> Message:
 def _living(job: Job, kind: Any, head: Words, drawn: Bar | None, preview: bytes | None) -> Message:
     prompt = cut(" ".join(_prompt(job).split()), 200)
     open_still = job.state in ("queued", "running")
-    actions: tuple[Action, ...] = ("cancel", "overlay") if job.command == "inpaint" else ("cancel",)
+    actions: tuple[Action, ...] = ("cancel", "overlay") if _asks(job, "mask") else ("cancel",)
     return Message(
         kind,
         _lines(head.of(job.language), code(prompt) if prompt else ""),
@@ -173,11 +174,12 @@ def _file(job: Job, one: Shown) -> File:
 
 def _after(job: Job, pictures: int) -> tuple[Button, ...]:
     """What one can do with a result; the first pictures have buttons of their own."""
-    buttons = [_button(job, "reroll")]
-    own: tuple[Action, ...] = ("vary", "use")
+    chance = _asks(job, "seed")  # without it the same is made again
+    buttons = [_button(job, "reroll")] if chance else []
+    own: tuple[Action, ...] = ("vary", "use") if chance else ("use",)
     buttons += [_button(job, action, i, pictures) for action in own for i in range(min(pictures, EACH))]
     buttons.append(_button(job, "recipe"))
-    if job.command == "inpaint":
+    if _asks(job, "mask"):
         buttons += [_button(job, "overlay"), _button(job, "invert")]
     return (*buttons, _button(job, "delete"))
 
@@ -185,6 +187,11 @@ def _after(job: Job, pictures: int) -> tuple[Button, ...]:
 def _button(job: Job, action: Action, index: int = 0, of: int = 1) -> Button:
     label = LABELS[action].of(job.language) + (f" {index + 1}" if of > 1 else "")
     return Button(action, job.id, label, index, danger=action in ("cancel", "delete"))
+
+
+def _asks(job: Job, field: str) -> bool:
+    """Whether the job's command has such a field."""
+    return any(form.name == job.command and field in form.params() for form in MENU)
 
 
 def _made_with(job: Job) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from engines.engine import Engine
 from engines.lane import Pace
 from engines.models import Models
 from engines.pool import Pool
-from engines.requests import Img2Img, Inpaint, RemoveBackground, Txt2Img
+from engines.requests import Cleanup, Img2Img, Inpaint, RemoveBackground, Txt2Img
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,18 @@ def open_pool(settings: EngineSettings) -> Pool:
     def removal(device: Device) -> Engine:
         return open_removal(settings, device, models(device))
 
+    def cleanup(device: Device) -> Engine:
+        return open_cleanup(settings, device, models(device))
+
     rows = settings.rows or (32 if any(d.kind == "cuda" for d in found) else 8)
     return Pool(
-        {Txt2Img: diffusion, Img2Img: diffusion, Inpaint: diffusion, RemoveBackground: removal},
+        {
+            Txt2Img: diffusion,
+            Img2Img: diffusion,
+            Inpaint: diffusion,
+            Cleanup: cleanup,
+            RemoveBackground: removal,
+        },
         found,
         slots=settings.slots,
         pace=Pace(rows, settings.background_share, settings.preview_every),
@@ -102,3 +111,13 @@ def open_removal(settings: EngineSettings, device: Device, models: Models | None
     threads = settings.threads or device.threads
     find = finder(settings.models, models.device, threads=threads, default=usual, paths=settings.model_paths)
     return RemoveBackgrounds(models, find)
+
+
+def open_cleanup(settings: EngineSettings, device: Device, models: Models | None = None) -> Engine:
+    """The engine of cleanup on `device`. IOPaint is imported when it is first needed."""
+    models = models or open_models(settings, device)
+
+    from engines.cleanup import Cleaner
+    from engines.menders import reader
+
+    return Cleaner(models, reader(settings.models, models.device, settings.defaults.get("cleanup", "")))
