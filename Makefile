@@ -3,17 +3,18 @@ PY := .venv/bin/python
 READY := .venv/.ready
 TWO := -n 2 --dist loadfile
 QUIET := OMP_NUM_THREADS=1
+NETWORK := studio-data/models/u2netp/u2netp.onnx
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-demo: $(READY) ## inpaint a scratch into a photo, in the terminal: no token, GPU or model hub
+demo: $(READY) $(NETWORK) ## inpaint a scratch into a photo, in the terminal: no token, GPU or model hub
 	$(PY) -m bot demo
 
-test: $(READY) ## the tests, on two cores
+test: $(READY) $(NETWORK) ## the tests, on two cores
 	$(QUIET) $(PY) -m pytest -q $(TWO)
 
-test-all: $(READY) ## the tests, long ones included
+test-all: $(READY) $(NETWORK) ## the tests, long ones included
 	$(QUIET) $(PY) -m pytest -q -m '' $(TWO)
 
 bench: $(READY) ## the benchmarks; results in benchmarks/results
@@ -30,6 +31,9 @@ lock: ## resolve the pinned requirements anew
 
 docs: $(READY) ## draw the tables and the tree in the READMEs anew
 	$(PY) docs/generate.py
+
+$(NETWORK): | $(READY) # without it /removebg is left out of the demo, and its tests are skipped
+	-$(PY) -m bot models fetch u2netp
 
 setup: $(READY) ## only the virtual environment
 

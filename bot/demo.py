@@ -10,7 +10,7 @@ from rich.console import Console as Terminal
 
 from bot.config import Config
 from bot.terminal import execute
-from engines import embedded
+from engines import catalogue, embedded
 from engines.words import Language, Words
 
 SEED = 11  # of the photo; any other gives another nut
@@ -25,11 +25,22 @@ async def show(config: Config, lang: Language, out: Path) -> bool:
         f'/inpaint image:@"{photo}" mask:@"{mask}" prompt:"a photo of a metal nut with a scratch" seed:7 steps:25',
         '/txt2img "a photo of a tile with a crack" seed:3 steps:25',
     ]
+    here = _with_models_of(config, out / "data")
+    if catalogue.find("u2netp", None, here.models_folder).here:
+        commands.append(f'/removebg image:@"{photo}"')
+    else:
+        terminal.print(_NO_NETWORK.of(lang), highlight=False)
     for command in commands:
         terminal.print(f"› {command}", style="cyan", highlight=False, markup=False)
-    done = await execute(config.at(out / "data"), commands, "demo", lang, out, as_json=False)
+    done = await execute(here, commands, "demo", lang, out, as_json=False)
     terminal.print((_DONE if done else _FAILED)(folder=out).of(lang), highlight=False)
     return done
+
+
+def _with_models_of(config: Config, data: Path) -> Config:
+    """The same studio with another data folder: models that are here need not be fetched again."""
+    models = config.models.model_copy(update={"folder": str(config.models_folder.resolve())})
+    return config.model_copy(update={"models": models}).at(data)
 
 
 def _photo_and_mask(out: Path) -> tuple[Path, Path]:
@@ -46,6 +57,10 @@ def _photo_and_mask(out: Path) -> tuple[Path, Path]:
 
 
 _PHOTO = Words("A photo: {photo}\nWhere the defect shall be: {mask}", "사진: {photo}\n결함을 넣을 곳: {mask}")
+_NO_NETWORK = Words(
+    "Removing the background is left out: its network is not here. `defect-studio models fetch u2netp` brings it.",
+    "배경 제거는 모델 파일이 없어서 건너뜁니다. `defect-studio models fetch u2netp` 명령으로 받을 수 있습니다.",
+)
 _DONE = Words("Done. The pictures are in {folder}.", "끝났습니다. 그림은 {folder}에 있습니다.")
 _FAILED = Words(
     "The demo did not finish; the sentence above says why.",

@@ -86,6 +86,8 @@ def fetch(config: Config, name: str, lang: Language) -> bool:
     try:
         model = catalogue.find(name, None, folder)
         terminal.print(f"{model.name}: {model.licence}", highlight=False)
+        if model.licence_note:
+            terminal.print(model.licence_note.of(lang), highlight=False, markup=False)
         where = model.path or _fetched(model, folder, terminal)
     except Refusal as refusal:
         terminal.print(refusal.words.of(lang), style="red", highlight=False, markup=False)

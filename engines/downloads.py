@@ -78,6 +78,7 @@ def _brought(download: Download, goal: Path, progress: Progress) -> Path:
     tried = []
     for place in file.places:
         label = transfer.label(place)
+        progress(label, 0, file.size)
         try:
             _from_place(place, file, part, lambda here, label=label: progress(label, here, file.size))  # type: ignore[misc]
         except Missed as missed:
