@@ -56,7 +56,7 @@ async def studio(
     async with await Store.open(config.data) as store, PictureReader(config.picture_limits()) as reader:
         outbox = Outbox(store, {p.name: p for p in platforms}, shrink=reader.shrink)
         metrics = Metrics(store, pool)
-        dispatcher = Dispatcher(store, Measured(pool, metrics), outbox)
+        dispatcher = Dispatcher(store, Measured(pool, metrics), outbox, width=pool.width)
         desk = Desk(
             store,
             reader,

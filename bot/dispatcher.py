@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bot.many import PARTS, Many
 from engines.engine import Work
 from engines.events import Event, Failed, Finished, Progress, Started
 from engines.requests import Request, request_named
@@ -70,9 +71,11 @@ class Dispatcher:
         *,
         clock: Callable[[], float] = time.time,
         crashes: int = CRASHES,
+        width: int = 8,
     ) -> None:
+        """`width`: works in flight that make sense on all devices together."""
         self._store = store
-        self._pool = pool
+        self._pool = Many(pool, width)
         self._outbox = outbox
         self._clock = clock
         self._crashes = crashes
@@ -236,8 +239,8 @@ class Dispatcher:
 
 
 def _make_room(folder: Path) -> None:
-    """The job's own folder: empty, unless a checkpoint in it is to be gone on from."""
-    if not any(folder.glob("checkpoint*")):
+    """The job's own folder: empty, unless what is in it is to be gone on from."""
+    if not any(folder.glob("checkpoint*")) and not (folder / PARTS).exists():
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
 

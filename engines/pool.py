@@ -98,6 +98,11 @@ class Pool:
                 ticket.cancelled = True
                 ticket.over(failures.STOPPED)
 
+    @property
+    def width(self) -> int:
+        """How many works in flight make sense, on all devices together."""
+        return self._slots * len(self._lanes)
+
     def room(self) -> int:
         """How many more works it makes sense to hand over now."""
         if not self._open:
