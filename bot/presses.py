@@ -17,7 +17,7 @@ from bot.mask_shown import mask_shown
 from bot.orders import Order, Orders
 from bot.recipes import described, line
 from bot.talk import File, Message, Place, Press
-from engines.requests import SEEDS, Img2Img, Inpaint, Masked, Request, request_named
+from engines.requests import SEEDS, Img2Img, Inpaint, Masked, RemoveBackground, Request, request_named
 from engines.words import Refusal, Words
 from storage.jobs import Job
 from storage.results import Result
@@ -37,6 +37,7 @@ class Presses:
             "reroll": self._reroll,
             "vary": self._vary,
             "use": self._use,
+            "removebg": self._remove_background,
             "recipe": self._recipe,
             "delete": self._delete,
             "overlay": self._overlay,
@@ -87,6 +88,10 @@ class Presses:
         made = await self._result(press, job)
         await self.tools.store.people.set_last_input(press.person.id, made.blob)
         return _say(press, _CHOSEN(id=job.id, n=made.index + 1))
+
+    async def _remove_background(self, press: Press, job: Job) -> Message:
+        made = await self._result(press, job)
+        return await self._again(press, RemoveBackground(image=made.blob))
 
     async def _recipe(self, press: Press, job: Job) -> Message:
         request = _request(job)

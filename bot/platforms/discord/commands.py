@@ -21,7 +21,8 @@ AREA = "_area"  # a mask may be a picture or words: `mask` and `mask_area`
 
 USE_AS_INPUT = Words("Use as input", "입력으로 사용")
 SHOW_RECIPE = Words("Show recipe", "레시피 보기")
-MENUS = (USE_AS_INPUT, SHOW_RECIPE)
+REMOVE_BACKGROUND = Words("Remove background", "배경 제거")
+MENUS = (USE_AS_INPUT, SHOW_RECIPE, REMOVE_BACKGROUND)
 AREA_LABEL = Words("mask_area", "마스크영역")
 AREA_HELP = Words(
     "Instead of a mask picture: auto, alpha, colour or box=x,y,w,h",

@@ -9,7 +9,7 @@ from typing import Any
 import discord
 
 from bot.platforms.discord.attachments import DiscordFile, Fetcher, files_of
-from bot.platforms.discord.commands import AREA, NEEDED, SHOW_RECIPE, USE_AS_INPUT
+from bot.platforms.discord.commands import AREA, NEEDED, REMOVE_BACKGROUND, SHOW_RECIPE, USE_AS_INPUT
 from bot.platforms.discord.render import BUTTON
 from bot.talk import Invocation, Person, Place, Press
 from engines.words import Language, Refusal, Words
@@ -76,11 +76,14 @@ def invocation_of(interaction: Context, admins: Collection[str], fetcher: Fetche
     return _said(interaction, admins, str(data["name"]), options)
 
 
+ACTIONS = {USE_AS_INPUT.en: "use", SHOW_RECIPE.en: "recipe", REMOVE_BACKGROUND.en: "removebg"}
+
+
 def menu_choice(interaction: Context, admins: Collection[str], fetcher: Fetcher) -> Press | Invocation:
     """A message menu: on a job's message it is the job's button, on another one it is about its first picture."""
     data: Any = interaction.data or {}
     message = data["resolved"]["messages"][str(data["target_id"])]
-    action = {USE_AS_INPUT.en: "use", SHOW_RECIPE.en: "recipe"}[str(data["name"])]
+    action = ACTIONS[str(data["name"])]
     found = _button_ids(message.get("components", ())) if _is_ours(message, interaction) else []
     if found:
         return _pressed(interaction, admins, action, int(found[0]["job"]), 0)
