@@ -176,6 +176,11 @@ class Train(Finer):
     concepts: tuple[dict[str, Any], ...] = ()
 
     @property
+    def model_kind(self) -> str:
+        """The kind of work the base must be made for."""
+        return "txt2img" if self.mode == NORMAL else "inpaint"
+
+    @property
     def photos(self) -> int:
         """How many pictures are learnt, normal ones not counted."""
         return sum(len(concept.get("images", ())) for concept in self.concepts)
