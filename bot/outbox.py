@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import logging
 import random
+import shutil
 import tempfile
 import time
 from collections import Counter
@@ -19,8 +20,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bot import replies
+from bot.bundles import pack
+from bot.interrogated import is_words
 from bot.living import Living
-from bot.parcel import Shrink, pack
+from bot.parcel import Shrink
 from bot.talk import Gone, Limits, Message, Place, Platform, TooLarge, Unreachable
 from engines.events import Progress
 from storage import StorageError
@@ -37,6 +40,7 @@ LONGEST = 60.0  # seconds between two tries at most
 GIVE_UP = 3 * 86400.0  # seconds after the first try
 SKEW = 120.0  # seconds by which a platform's clock may differ from ours
 SMALLEST = 100_000  # bytes: an answer refused at this size goes without files
+EXPORTS = "exports"  # folder beside the database
 ALONE = 30.0  # seconds after which the rows are looked at again though nobody called
 
 
@@ -81,6 +85,7 @@ class Outbox:
     async def run(self) -> None:
         """Until cancelled. What was under way then is looked for at the next start."""
         await self._store.deliveries.hasten(self._clock())
+        await asyncio.to_thread(_cleared, self._store.folder / EXPORTS)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._living.run())
             for name, platform in self._platforms.items():
@@ -242,7 +247,7 @@ class Outbox:
         if self._odd[job.id, "result"] >= ODD // 2:
             limits = dataclasses.replace(limits, files=0)
         while True:
-            with tempfile.TemporaryDirectory(prefix="ds-") as folder:
+            with tempfile.TemporaryDirectory(prefix="ds-", dir=self._exports()) as folder:
                 message = await self._answer(job, limits, Path(folder))
                 try:
                     return await self._say(job, platform, place, message, limits)
@@ -259,10 +264,17 @@ class Outbox:
                 return status.message
         return await platform.post(place, message, f"ds{job.id}r")
 
+    def _exports(self) -> Path:
+        """Where archives are packed: on the data folder's disk, for they may be larger than memory."""
+        folder = self._store.folder / EXPORTS
+        folder.mkdir(exist_ok=True)
+        return folder
+
     async def _answer(self, job: Job, limits: Limits, folder: Path) -> Message:
         results = await self._store.results.of(job.id)
         shown = [replies.Shown(result, self._store.blobs.path(result.blob)) for result in results]
         message = replies.answer(job, shown, limits=limits)
+        shown = [one for one in shown if not is_words(one.result)]
         return await pack(message, shown, limits, folder, self._shrink, job.language)
 
 
@@ -274,6 +286,12 @@ async def _find(platform: Platform, place: Place, key: str, delivery: Delivery) 
         return await platform.find(place, key, delivery.since - SKEW)
     except Unreachable as error:
         raise Unreachable(str(error), retry_after=error.retry_after, uncertain=True) from error
+
+
+def _cleared(exports: Path) -> None:
+    """Remove what a killed process was packing."""
+    for left in exports.glob("ds-*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _tighter(limits: Limits, message: Message) -> Limits:

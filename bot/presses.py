@@ -15,6 +15,7 @@ from bot.commands.cancel import cancel
 from bot.commands.command import Tools
 from bot.mask_shown import mask_shown
 from bot.orders import Order, Orders
+from bot.picks import COMMANDS, Picks
 from bot.recipes import described, line
 from bot.talk import File, Message, Place, Press
 from engines.requests import SEEDS, Img2Img, Inpaint, Masked, RemoveBackground, Request, request_named
@@ -42,6 +43,7 @@ class Presses:
             "delete": self._delete,
             "overlay": self._overlay,
             "invert": self._invert,
+            **dict.fromkeys(("pick", *COMMANDS), Picks(self.tools, self.orders).answer),
         }
         if press.action not in acts:
             raise Refusal(_UNKNOWN_BUTTON)

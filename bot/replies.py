@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot import interrogated
+from bot.assembly import SHEET
 from bot.locale.markup import block, code, cut, harmless
 from bot.locale.numbers import bar, duration, in_line, time_left
 from bot.talk import Action, Bar, Button, File, Limits, Message
@@ -99,22 +101,51 @@ def _done(job: Job, shown: Sequence[Shown], limits: Limits) -> Message:
         return _ended(job, _DELETED)
     made = _made_with(job)
     made["model"] = shown[0].result.recipe.get("model") or made.get("model", "")
+    if interrogated.is_words(shown[0].result):
+        return _words(job, shown[0].result.recipe, made, limits)
     parts = [_DONE(id=job.id, time=duration(job.seconds or 0.0))]
     parts += [_SEED(seed=made["seed"])] if "seed" in made else []
     parts += [_SAME(text=harmless(str(made["model"])))] if made.get("model") else []
-    # where not all fit, the last place is left for the archive that the outbox packs
-    most = limits.files if len(shown) <= limits.files else max(limits.files - 1, 0)
-    files = tuple(_file(job, one) for one in shown[:most])
+    sheets = [one for one in shown if one.result.recipe.get(SHEET)]
+    # where not all are shown, the last place is left for the archive that the outbox packs
+    whole = len(shown) <= limits.files and not sheets
+    most = limits.files if whole else max(limits.files - 1, 0)
+    files = tuple(_file(job, one) for one in (sheets or shown)[:most])
     return Message(
         "finished",
         _told(_dotted(parts).of(job.language), _notes(job), _prompt(job), limits.text),
         job=job.id,
         command=job.command,
         files=files,
-        buttons=_after(job, len(shown)),
+        buttons=_after(job, 0 if sheets else len(shown)),
         mention=job.person,
         private=False,
         facts={"files": [one.result.name for one in shown], "seconds": job.seconds, **made},
+    )
+
+
+def _words(job: Job, recipe: Mapping[str, Any], made: Mapping[str, Any], limits: Limits) -> Message:
+    """An answer that is words and no picture."""
+    head = _dotted([_DONE(id=job.id, time=duration(job.seconds or 0.0)), _SAME(text=made["model"])])
+    notes = _notes(job)
+    room = limits.text - len(_lines(head.of(job.language), *notes)) - 2
+    told = interrogated.lines(recipe, job.language, room)
+    choices = interrogated.choices(recipe, job.id, job.language)
+    answer = {key: recipe.get(key) for key in ("mode", "caption", "phrases")}
+    return Message(
+        "finished",
+        _lines(head.of(job.language), *told, *notes),
+        job=job.id,
+        command=job.command,
+        buttons=(
+            *interrogated.uses(job.id, job.language),
+            _button(job, "recipe"),
+            _button(job, "delete"),
+        ),
+        choices=choices,
+        mention=job.person,
+        private=False,
+        facts={"seconds": job.seconds, "prompt": recipe.get("text"), **answer, **made},
     )
 
 
@@ -227,6 +258,7 @@ LABELS: dict[Action, Words] = {
     "delete": Words("Delete", "삭제"),
     "overlay": Words("Show mask", "마스크 보기"),
     "invert": Words("Invert mask", "마스크 반전"),
+    **interrogated.USES,
 }
 _QUEUED = Words("#{id} {command} · {where}", "#{id} {command} · {where}")
 _RUNNING = Words("#{id} {command} · {how}", "#{id} {command} · {how}")

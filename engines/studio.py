@@ -12,7 +12,7 @@ from engines.engine import Engine
 from engines.lane import Pace
 from engines.models import Models
 from engines.pool import Pool
-from engines.requests import Cleanup, Img2Img, Inpaint, RemoveBackground, Txt2Img
+from engines.requests import Cleanup, Img2Img, Inpaint, Interrogate, RemoveBackground, Txt2Img
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,14 @@ def open_pool(settings: EngineSettings) -> Pool:
     def diffusion(device: Device) -> Engine:
         return open_diffusion(settings, device, models(device))
 
-    def removal(device: Device) -> Engine:
-        return open_removal(settings, device, models(device))
+    def interrogation(device: Device) -> Engine:
+        return open_interrogation(settings, device, models(device))
 
     def cleanup(device: Device) -> Engine:
         return open_cleanup(settings, device, models(device))
+
+    def removal(device: Device) -> Engine:
+        return open_removal(settings, device, models(device))
 
     rows = settings.rows or (32 if any(d.kind == "cuda" for d in found) else 8)
     return Pool(
@@ -63,8 +66,9 @@ def open_pool(settings: EngineSettings) -> Pool:
             Txt2Img: diffusion,
             Img2Img: diffusion,
             Inpaint: diffusion,
-            Cleanup: cleanup,
             RemoveBackground: removal,
+            Cleanup: cleanup,
+            Interrogate: interrogation,
         },
         found,
         slots=settings.slots,
@@ -111,6 +115,17 @@ def open_removal(settings: EngineSettings, device: Device, models: Models | None
     threads = settings.threads or device.threads
     find = finder(settings.models, models.device, threads=threads, default=usual, paths=settings.model_paths)
     return RemoveBackgrounds(models, find)
+
+
+def open_interrogation(settings: EngineSettings, device: Device, models: Models | None = None) -> Engine:
+    """The engine of /interrogate on `device`; the vectors of its phrases lie in the models folder. Imports torch."""
+    models = models or open_models(settings, device)
+
+    from engines.interrogate import Interrogation
+    from engines.interrogate_models import finders
+
+    find = finders(settings.models, device.name, settings.defaults, settings.model_paths)
+    return Interrogation(models, find, settings.models / ".phrases", device.name)
 
 
 def open_cleanup(settings: EngineSettings, device: Device, models: Models | None = None) -> Engine:
