@@ -29,6 +29,7 @@ _USED = """
 SELECT EXISTS (SELECT 1 FROM inputs WHERE blob = :blob)
     OR EXISTS (SELECT 1 FROM results WHERE blob = :blob)
     OR EXISTS (SELECT 1 FROM people WHERE last_input = :blob)
+    OR EXISTS (SELECT 1 FROM draft_blobs WHERE blob = :blob)
 """
 
 

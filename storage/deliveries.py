@@ -50,6 +50,11 @@ RETRY = """
 UPDATE deliveries SET state = :state, due = :due
 WHERE job = :job AND kind = :kind AND state IN ('pending', 'sending')
 """
+# Said once more, in a new message: the old one's id stays until the new one has one.
+RENEW = """
+UPDATE deliveries SET state = 'pending', due = :now, since = 0, tries = 0
+WHERE job = :job AND kind = 'status' AND state = 'sent' AND since <= :before
+"""
 HASTEN = "UPDATE deliveries SET due = :now WHERE state IN ('pending', 'sending') AND due > :now"
 DEAD = "UPDATE deliveries SET state = 'dead' WHERE job = ? AND kind = ? AND state IN ('pending', 'sending')"
 
@@ -113,6 +118,10 @@ class Deliveries:
         """Again at `due`. Where it is `uncertain` whether it was said, it stays `sending`: look first then."""
         state = "sending" if uncertain else "pending"
         return await self._change(RETRY, {"job": job, "kind": kind, "due": due, "state": state})
+
+    async def renew(self, job: int, before: float, now: float) -> bool:
+        """A job's living message, posted at or before `before`, is to be posted anew. False if it was since."""
+        return await self._change(RENEW, {"job": job, "before": before, "now": now})
 
     async def dead(self, job: int, kind: Kind, now: float) -> bool:
         """It will never be said: nobody is there, or it is needless by now."""

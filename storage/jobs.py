@@ -1,4 +1,5 @@
 """Jobs: promises on disk. `queued → running → done | failed | cancelled`, and `running → queued` after a death.
+`queued | running → paused → queued` is what a person may do to a long one.
 
 Fair between people by start-time fair queueing (Goyal, Vin, Cheng 1996): a job's `turn` is the virtual time at
 which it would start if everybody's work ran side by side, person by person; the smallest turn is claimed next. So
@@ -63,6 +64,12 @@ END = f"""
 UPDATE jobs SET state = :state, ended = :now, seconds = :seconds, error = :error, notes = :notes
 WHERE id = :id AND state = :expected RETURNING {_COLUMNS}
 """
+PAUSE = f"UPDATE jobs SET state = 'paused' WHERE id = ? AND state = ? RETURNING {_COLUMNS}"
+RESUME = (
+    f"UPDATE jobs SET state = 'queued', started = NULL WHERE id = ? AND state = 'paused' RETURNING {_COLUMNS}"
+)
+PROVED = "UPDATE jobs SET attempts = 0 WHERE id = ? AND state = 'running'"
+LATELY = f"SELECT {_COLUMNS} FROM jobs WHERE command = ? AND state = 'done' ORDER BY id DESC LIMIT ?"
 # The work left the line undone: what this person asked for later moves up by as much.
 REFUND_JOBS = """
 UPDATE jobs SET turn = turn - :cost
@@ -90,7 +97,7 @@ class Job:
     command: str
     request: dict[str, Any]
     cost: float
-    state: str  # queued running done failed cancelled
+    state: str  # queued running paused done failed cancelled
     attempts: int  # crashes survived
     created: float  # Unix times
     started: float | None
@@ -209,8 +216,27 @@ class Jobs:
         )
 
     async def cancel(self, id: int, *, now: float) -> Job | None:
-        """`queued | running → cancelled` with the answer to deliver; None if it had ended already."""
-        return await self._database.write(lambda db: _end(db, id, "cancelled", ("queued", "running"), now))
+        """`queued | running | paused → cancelled` with the answer to deliver; None if it had ended already."""
+        expected = ("queued", "running", "paused")
+        return await self._database.write(lambda db: _end(db, id, "cancelled", expected, now))
+
+    async def pause(self, id: int) -> Job | None:
+        """`queued | running → paused`; None if it was neither. Nobody claims it until it is resumed."""
+        return await self._database.write(
+            lambda db: _row(db, PAUSE, id, "running") or _row(db, PAUSE, id, "queued")
+        )
+
+    async def resume(self, id: int) -> Job | None:
+        """`paused → queued`, at its old place in line; None if it was not paused."""
+        return await self._database.write(lambda db: _row(db, RESUME, id))
+
+    async def proved(self, id: int) -> None:
+        """It went well for a while: earlier crashes were not its fault."""
+        await self._database.write(lambda db: db.execute(PROVED, (id,)))
+
+    async def lately(self, command: str, limit: int) -> list[Job]:
+        """The newest done jobs of a kind, of all people."""
+        return await self._list(LATELY, command, limit)
 
     async def get(self, id: int) -> Job | None:
         return await self._one(GET, (id,))
@@ -261,6 +287,11 @@ class Jobs:
     async def _count(self, query: str, *values: Any) -> int:
         row = await self._database.read(lambda db: db.execute(query, values).fetchone())
         return int(row[0])
+
+
+def _row(db: sqlite3.Connection, query: str, *values: Any) -> Job | None:
+    row = db.execute(query, values).fetchone()
+    return _job(row) if row else None
 
 
 def _recovered(db: sqlite3.Connection, job: Job, now: float, crashes: int) -> Job:

@@ -14,6 +14,7 @@ from storage import Locked, database
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.deliveries import Deliveries
+from storage.drafts import Drafts
 from storage.history import History
 from storage.jobs import Jobs
 from storage.people import People
@@ -33,6 +34,7 @@ class Store:
         self.blobs = Blobs(folder / "blobs", db)
         self.jobs = Jobs(db, self.blobs)
         self.deliveries = Deliveries(db)
+        self.drafts = Drafts(db, self.blobs)
         self.results = Results(db, self.blobs)
         self.people = People(db, self.blobs)
         self.history = History(db, self.blobs)
