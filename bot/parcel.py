@@ -35,19 +35,19 @@ async def pack(
     files = list(message.files)
     archive = await asyncio.to_thread(_archive, message, shown, limits, folder)
     share = limits.message_bytes // max(len(files) + bool(archive), 1)
-    whole = sum(_size(file.path) for file in (*files, *archive)) <= limits.message_bytes
+    whole = sum(size_of(file.path) for file in (*files, *archive)) <= limits.message_bytes
     cap = limits.file_bytes if whole else min(limits.file_bytes, share)
-    fitting = [await _fit(file, cap, folder / str(i), shrink) for i, file in enumerate(files)]
-    kept = [file for file in (*fitting, *archive) if file and _size(file.path) <= cap]
+    fitting = [await fit(file, cap, folder / str(i), shrink) for i, file in enumerate(files)]
+    kept = [file for file in (*fitting, *archive) if file and size_of(file.path) <= cap]
     left_out = len(files) + bool(archive) - len(kept) if files else len(shown)
     if not left_out:
         return dataclasses.replace(message, files=tuple(kept))
-    text = f"{message.text}\n{_LEFT_OUT(n=left_out).of(language)}"
+    text = f"{message.text}\n{LEFT_OUT(n=left_out).of(language)}"
     return dataclasses.replace(message, files=tuple(kept), text=text)
 
 
-async def _fit(file: File, most: int, folder: Path, shrink: Shrink | None) -> File | None:
-    if _size(file.path) <= most:
+async def fit(file: File, most: int, folder: Path, shrink: Shrink | None) -> File | None:
+    if size_of(file.path) <= most:
         return file
     if shrink is None:
         return None
@@ -67,12 +67,12 @@ def _archive(message: Message, shown: Sequence[Shown], limits: Limits, folder: P
     if len(shown) <= len(message.files) or not message.files:
         return []
     for part in (shown, shown[len(message.files) :]):
-        if sum(_size(one.path) for one in part) < limits.file_bytes - 1000 * len(part):
-            return [_zip(part, folder / f"{message.job}.zip")]
-    return [_zip(shown, folder / f"{message.job}.zip")]  # too large: left out, and said so
+        if sum(size_of(one.path) for one in part) < limits.file_bytes - 1000 * len(part):
+            return [zipped(part, folder / f"{message.job}.zip")]
+    return [zipped(shown, folder / f"{message.job}.zip")]  # too large: left out, and said so
 
 
-def _zip(shown: Sequence[Shown], path: Path) -> File:
+def zipped(shown: Sequence[Shown], path: Path) -> File:
     taken: dict[str, int] = {}
     with zipfile.ZipFile(path, "w") as archive:  # stored: pictures are packed already
         for one in shown:
@@ -84,11 +84,11 @@ def _zip(shown: Sequence[Shown], path: Path) -> File:
     return File(path, path.name)
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
     return path.stat().st_size
 
 
-_LEFT_OUT = Words(
+LEFT_OUT = Words(
     "({n} file(s) are too large to be sent here; the bot still keeps them.)",
     "(파일 {n}개는 너무 커서 여기로 보낼 수 없습니다. 봇에는 그대로 보관되어 있습니다.)",
 )
