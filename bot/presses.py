@@ -13,12 +13,22 @@ from typing import Any
 
 from bot.commands.cancel import cancel
 from bot.commands.command import Tools
+from bot.interrogated import is_words
 from bot.mask_shown import mask_shown
 from bot.orders import Order, Orders
 from bot.picks import COMMANDS, Picks
 from bot.recipes import described, line
 from bot.talk import File, Message, Place, Press
-from engines.requests import SEEDS, Img2Img, Inpaint, Masked, RemoveBackground, Request, request_named
+from engines.requests import (
+    SEEDS,
+    Img2Img,
+    Inpaint,
+    Interrogate,
+    Masked,
+    RemoveBackground,
+    Request,
+    request_named,
+)
 from engines.words import Refusal, Words
 from storage.jobs import Job
 from storage.results import Result
@@ -39,6 +49,7 @@ class Presses:
             "vary": self._vary,
             "use": self._use,
             "removebg": self._remove_background,
+            "interrogate": self._interrogate,
             "recipe": self._recipe,
             "delete": self._delete,
             "overlay": self._overlay,
@@ -95,6 +106,10 @@ class Presses:
         made = await self._result(press, job)
         return await self._again(press, RemoveBackground(image=made.blob))
 
+    async def _interrogate(self, press: Press, job: Job) -> Message:
+        made = await self._result(press, job)
+        return await self._again(press, Interrogate(image=made.blob))
+
     async def _recipe(self, press: Press, job: Job) -> Message:
         request = _request(job)
         results = await self.tools.store.results.of(job.id)
@@ -129,6 +144,8 @@ class Presses:
         if job.state != "done":
             raise Refusal(_NOTHING_MADE(id=job.id))
         results = await self.tools.store.results.of(job.id)
+        if any(is_words(result) for result in results):
+            raise Refusal(_NOTHING_MADE(id=job.id))
         if (
             0 <= press.index < len(results)
             and self.tools.store.blobs.path(results[press.index].blob).exists()

@@ -21,6 +21,9 @@ class Person:
     id: str
     name: str
     admin: bool = False
+    groups: tuple[str, ...] | None = ()  # Discord role ids, Slack user group ids; None: not told here
+    roles: tuple[str, ...] = ()  # the studio's, by name; set by the desk, like the department
+    department: str = ""
 
 
 @dataclass(frozen=True, slots=True)

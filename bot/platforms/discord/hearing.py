@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -9,7 +10,14 @@ from typing import Any
 import discord
 
 from bot.platforms.discord.attachments import DiscordFile, Fetcher, files_of
-from bot.platforms.discord.commands import AREA, NEEDED, REMOVE_BACKGROUND, SHOW_RECIPE, USE_AS_INPUT
+from bot.platforms.discord.commands import (
+    AREA,
+    INTERROGATE,
+    NEEDED,
+    REMOVE_BACKGROUND,
+    SHOW_RECIPE,
+    USE_AS_INPUT,
+)
 from bot.platforms.discord.render import BUTTON
 from bot.talk import Invocation, Person, Place, Press
 from engines.words import Language, Refusal, Words
@@ -36,10 +44,10 @@ NOT_ALLOWED = Words(
 
 
 def person_of(user: discord.User | discord.Member, admins: Collection[str]) -> Person:
-    """`admins` are ids of people and of roles; Discord never gives an id twice."""
-    roles = user._roles if isinstance(user, discord.Member) else ()
-    admin = any(str(id) in admins for id in (user.id, *roles))
-    return Person(f"discord:{user.id}", user.display_name, admin=admin)
+    """`admins` are ids of people and of roles; Discord never gives an id twice, and no roles in direct messages."""
+    roles = tuple(str(id) for id in user._roles) if isinstance(user, discord.Member) else None
+    admin = any(id in admins for id in (str(user.id), *(roles or ())))
+    return Person(f"discord:{user.id}", user.display_name, admin=admin, groups=roles)
 
 
 def place_of(channel: int | str, guild: int | None) -> Place:
@@ -76,7 +84,12 @@ def invocation_of(interaction: Context, admins: Collection[str], fetcher: Fetche
     return _said(interaction, admins, str(data["name"]), options)
 
 
-ACTIONS = {USE_AS_INPUT.en: "use", SHOW_RECIPE.en: "recipe", REMOVE_BACKGROUND.en: "removebg"}
+ACTIONS = {
+    USE_AS_INPUT.en: "use",
+    SHOW_RECIPE.en: "recipe",
+    REMOVE_BACKGROUND.en: "removebg",
+    INTERROGATE.en: "interrogate",
+}
 
 
 def menu_choice(interaction: Context, admins: Collection[str], fetcher: Fetcher) -> Press | Invocation:
@@ -99,7 +112,9 @@ def press_of(interaction: Context, admins: Collection[str]) -> Press | None:
     match = BUTTON.fullmatch(str(data.get("custom_id", "")))
     if match is None:
         return None
-    return _pressed(interaction, admins, match["action"], int(match["job"]), int(match["index"]))
+    values = tuple(str(value) for value in data.get("values") or ())  # of a menu of choices
+    press = _pressed(interaction, admins, match["action"], int(match["job"]), int(match["index"]))
+    return dataclasses.replace(press, values=values)
 
 
 def message_text(message: discord.Message, me: int) -> str | None:

@@ -15,17 +15,18 @@ from pathlib import PurePath
 import discord
 from discord import ui
 
-from bot.talk import Button, File, Message
+from bot.talk import Button, Choices, File, Message
 
 TEXT = 4000  # characters of all text components together
 PICTURES = 10  # items of one media gallery
 FILES = 10
 ROW = 5  # buttons side by side
 LABEL = 80
+OPTIONS, OPTION, PLACEHOLDER = 25, 100, 150  # of a menu: how many, and characters of each
 ALT = 256
 
 KEY = re.compile(r"ds(\d{1,9})([sr])")  # what the outbox calls a job's message
-BUTTON = re.compile(r"ds:(?P<action>[a-z]{1,20}):(?P<job>\d{1,15}):(?P<index>\d{1,5})")
+BUTTON = re.compile(r"ds:(?P<action>[a-z]{1,20}):(?P<job>\d{1,15}):(?P<index>\d{1,9})")
 # A component's own id is ours to choose (32 bits), comes back with the message and is invisible. Discord numbers
 # the others 1, 2, 3, …, so ours start high.
 MARK = 1 << 30
@@ -51,6 +52,8 @@ def draw(message: Message, *, key: str = "", new: bool = False) -> Drawn:
         layout.add_item(ui.MediaGallery(*pictures))
     for other in others:
         layout.add_item(other)
+    if message.choices and message.choices.options:
+        layout.add_item(_menu(message.choices))
     for row in _rows(message.buttons):
         layout.add_item(row)
     layout.stop()  # buttons are known by their ids alone; discord.py need not remember this layout
@@ -137,6 +140,23 @@ def _rows(buttons: Sequence[Button]) -> Iterator[ui.ActionRow[ui.LayoutView]]:
             style = discord.ButtonStyle.danger if button.danger else discord.ButtonStyle.secondary
             row.add_item(ui.Button(label=button.label[:LABEL], custom_id=button.id, style=style))
         yield row
+
+
+def _menu(choices: Choices) -> ui.ActionRow[ui.LayoutView]:
+    options = [
+        discord.SelectOption(label=cut(one.label, OPTION), value=one.value[:OPTION], default=one.chosen)
+        for one in choices.options[:OPTIONS]
+    ]
+    row: ui.ActionRow[ui.LayoutView] = ui.ActionRow()
+    most = max(1, min(choices.most, len(options)))
+    menu: ui.Select[ui.LayoutView] = ui.Select(
+        custom_id=choices.id,
+        placeholder=choices.placeholder[:PLACEHOLDER],
+        max_values=most,
+        options=options,
+    )
+    row.add_item(menu)
+    return row
 
 
 def _user(person: str) -> int | None:
