@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bot import quotas
+from bot.quotas import FREE, Department, Quota, Role, Used
 from bot.talk import Person
 from engines.words import Language, Refusal, Words
 
@@ -22,6 +25,13 @@ class DeskSettings:
     models: Mapping[str, str] = field(default_factory=dict)  # command → model used when none is named
     models_folder: Path | None = None  # where models of one's own lie
     model_paths: tuple[Path, ...] = ()  # further models, each a folder or a file
+    roles: tuple[Role, ...] = ()
+    departments: tuple[Department, ...] = ()
+    everyone: Quota = FREE  # what a person may use for whom no role says otherwise
+
+    def department(self, name: str) -> Department:
+        """The department called so; one without limits where there is none (any more)."""
+        return next((d for d in self.departments if d.name == name), Department(name))
 
 
 def is_admin(person: Person, settings: DeskSettings) -> bool:
@@ -29,14 +39,45 @@ def is_admin(person: Person, settings: DeskSettings) -> bool:
     return person.admin or person.id in settings.admins
 
 
-def admit(person: Person, settings: DeskSettings, *, mine: int, all: int) -> None:
-    """Raise `Refusal` if `person`, who has `mine` of `all` open jobs, may not queue one more."""
+def known(person: Person, settings: DeskSettings) -> Person:
+    """The person with roles and department, and whether they are an admin."""
+    person = quotas.placed(person, settings.roles, settings.departments)
+    return dataclasses.replace(person, admin=is_admin(person, settings))
+
+
+def queue_of(person: Person, settings: DeskSettings) -> int:
+    """How many jobs of the person may be open at once."""
+    roles = quotas.quota_of(person.roles, settings.roles, FREE)
+    return roles.queue or settings.queue_per_person
+
+
+def admit(
+    person: Person,
+    settings: DeskSettings,
+    *,
+    mine: int,
+    all: int,
+    used: Used = Used(),
+    ours: Used = Used(),
+    now: float = 0.0,
+) -> tuple[Words, ...]:
+    """Raise `Refusal` if `person`, who has `mine` of `all` open jobs, may not queue one more.
+
+    `used` is what they used today, `ours` what their department did. Sentences where a quota is nearly used up.
+    """
     if is_admin(person, settings):
-        return
-    if mine >= settings.queue_per_person:
-        raise Refusal(_YOURS(limit=settings.queue_per_person, mine=mine))
+        return ()
+    limit = queue_of(person, settings)
+    if mine >= limit:
+        raise Refusal(_YOURS(limit=limit, mine=mine))
     if all >= settings.queue_total:
         raise Refusal(_EVERYBODYS(limit=settings.queue_total))
+    own = dataclasses.replace(quotas.quota_of(person.roles, settings.roles, settings.everyone), queue=0)
+    told = quotas.check(own, used, now)
+    if not person.department:
+        return told
+    department = settings.department(person.department)
+    return (*told, *quotas.check(department.quota, ours, now, department.name))
 
 
 _YOURS = Words(

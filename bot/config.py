@@ -13,7 +13,24 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, ValidationError
 
-from bot.config_sections import Discord, Engines, LimitsOf, Log, Metrics, Models, Names, Section, Slack
+from bot.config_sections import (
+    Department,
+    Discord,
+    Engines,
+    History,
+    LimitsOf,
+    Log,
+    Metrics,
+    Models,
+    Names,
+    Quotas,
+    Role,
+    Section,
+    Slack,
+)
+from bot.quotas import Department as DepartmentSettings
+from bot.quotas import Quota
+from bot.quotas import Role as RoleSettings
 from engines.words import Language, Words
 
 if TYPE_CHECKING:
@@ -39,6 +56,10 @@ class Config(Section):
     discord: Discord = Discord()
     slack: Slack = Slack()
     limits: LimitsOf = LimitsOf()
+    quotas: Quotas = Quotas()
+    roles: dict[str, Role] = Field(default={})
+    departments: dict[str, Department] = Field(default={})
+    history: History = History()
     engines: Engines = Engines()
     models: Models = Models()
     metrics: Metrics = Metrics()
@@ -85,6 +106,23 @@ class Config(Section):
             models=self._default_models(),
             models_folder=self.models_folder,
             model_paths=self._model_paths(),
+            roles=self._roles(),
+            departments=self._departments(),
+            everyone=Quota(
+                self.quotas.jobs_a_day, self.quotas.gpu_minutes_a_day, self.limits.queue_per_person
+            ),
+        )
+
+    def _roles(self) -> tuple[RoleSettings, ...]:
+        return tuple(
+            RoleSettings(n, frozenset((*r.discord, *r.slack)), frozenset(r.members), r.admin, _quota(r))
+            for n, r in self.roles.items()
+        )
+
+    def _departments(self) -> tuple[DepartmentSettings, ...]:
+        return tuple(
+            DepartmentSettings(n, frozenset(d.roles), frozenset(d.members), d.weight, _quota(d))
+            for n, d in self.departments.items()
         )
 
     def engine_settings(self) -> EngineSettings:
@@ -112,6 +150,10 @@ class Config(Section):
 
     def _model_paths(self) -> tuple[Path, ...]:
         return tuple(Path(path) for path in self.models.paths)
+
+
+def _quota(of: Role | Department) -> Quota:
+    return Quota(of.jobs_a_day, of.gpu_minutes_a_day, of.queue)
 
 
 class ConfigError(Exception):
@@ -146,6 +188,9 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
         from bot.config_errors import explained
 
         raise ConfigError(explained(error, Config, path)) from None
+    for name, department in config.departments.items():
+        if unknown := [role for role in department.roles if role not in config.roles]:
+            raise ConfigError(_NO_ROLE(file=path, name=name, role=unknown[0]))
     return config.at(path.resolve().parent) if path is not None else config
 
 
@@ -160,6 +205,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(_NOT_TOML(path=path, why=error)) from None
 
 
+_NO_ROLE = Words(
+    "{file}: `departments.{name}.roles` names “{role}”, but there is no section [roles.{role}].",
+    "{file}: `departments.{name}.roles` 에 “{role}”이(가) 있지만 [roles.{role}] 항목이 없습니다.",
+)
 _ABSENT = Words(
     "There is no file {path}. Copy config.example.toml, or leave out -c for the built-in configuration.",
     "{path} 파일이 없습니다. config.example.toml을 복사해 쓰거나, -c 없이 내장 설정으로 실행해 주세요.",

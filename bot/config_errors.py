@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 
 from engines.words import Words
 
+NAME = "NAME"  # stands for a name that the owner chooses
+
 
 def explained(error: ValidationError, config: type[BaseModel], path: Path | None) -> Words:
     """All mistakes in `error`, one line each."""
@@ -28,6 +30,8 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldI
     for name, info in model.model_fields.items():
         if section := section_of(info):
             yield from keys(section, f"{prefix}{name}.")
+        elif section := named_section_of(info):
+            yield from keys(section, f"{prefix}{name}.{NAME}.")
         else:
             yield prefix + name, info
 
@@ -38,8 +42,16 @@ def section_of(info: FieldInfo) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
+def named_section_of(info: FieldInfo) -> type[BaseModel] | None:
+    """The section that a field has many of, each with a name of its own: `[roles.NAME]`."""
+    kind = get_args(info.annotation)[1] if get_origin(info.annotation) is dict else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
 def _line(config: type[BaseModel], mistake: Any, file: str) -> Words:
     names = [str(part) for part in mistake["loc"] if isinstance(part, str)]
+    if len(names) > 1 and names[0] in config.model_fields and named_section_of(config.model_fields[names[0]]):
+        names[1] = NAME
     key, known = ".".join(names), dict(keys(config))
     if mistake["type"] == "extra_forbidden":
         return _unknown(key, list(known), sections(config), file, isinstance(mistake["input"], dict))
@@ -50,7 +62,7 @@ def _line(config: type[BaseModel], mistake: Any, file: str) -> Words:
 
 def sections(config: type[BaseModel]) -> list[str]:
     """The names of the file's sections."""
-    return [name for name, info in config.model_fields.items() if section_of(info)]
+    return [name for name, i in config.model_fields.items() if section_of(i) or named_section_of(i)]
 
 
 def _unknown(key: str, known: list[str], parts: list[str], file: str, is_section: bool) -> Words:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 
 from bot.config import Config
-from bot.config_errors import section_of
+from bot.config_errors import NAME, named_section_of, section_of
 
 HEAD = """\
 # Defect Studio. Every key with its default: keep the ones you change, or copy the file as it is.
@@ -20,12 +20,18 @@ HEAD = """\
 def example() -> str:
     """The whole example: plain keys first, then each section."""
     parts = [HEAD]
-    plain = [name for name, info in Config.model_fields.items() if not section_of(info)]
+    plain = [
+        name for name, info in Config.model_fields.items() if not (section_of(info) or named_section_of(info))
+    ]
     parts.append(_keys(Config, plain))
     for name, info in Config.model_fields.items():
         if section := section_of(info):
             about = " ".join((section.__doc__ or "").split())
             parts.append(f"[{name}]  # {about}\n" + _keys(section, list(section.model_fields)))
+        elif section := named_section_of(info):
+            about = " ".join((section.__doc__ or "").split())
+            lines = f"[{name}.{NAME}]  # {about}\n" + _keys(section, list(section.model_fields))
+            parts.append("".join(f"# {line}\n" for line in lines.splitlines()))
     return "\n".join(parts)
 
 

@@ -130,6 +130,54 @@ class Models(Section):
     removebg: str = Field(default="", description='used when none is named; "": u2netp')
 
 
+class Quotas(Section):
+    """What everybody may use; a role or department may say otherwise. 0: no limit. Admins have none."""
+
+    jobs_a_day: int = Field(default=0, ge=0, le=1000000, description="jobs of one person from midnight on")
+    gpu_minutes_a_day: float = Field(
+        default=0.0, ge=0, le=100000, description="minutes on a device of one person from midnight on"
+    )
+
+
+class Role(Section):
+    """People by what a chat says they are: any name in place of NAME, as many roles as you like."""
+
+    discord: Names = Field(default=(), description="ids of Discord roles whose members have it")
+    slack: Names = Field(default=(), description="ids (S…) of Slack user groups whose members have it")
+    members: Names = Field(default=(), description='further people, e.g. "console:kim", "slack:T1:U2"')
+    admin: bool = Field(default=False, description="whether they may do what admins may")
+    jobs_a_day: int = Field(default=0, ge=0, le=1000000, description="for each of them; 0: as [quotas]")
+    gpu_minutes_a_day: float = Field(
+        default=0.0, ge=0, le=100000, description="for each of them; 0: as [quotas]"
+    )
+    queue: int = Field(
+        default=0, ge=0, le=10000, description="open jobs of each; 0: as limits.queue_per_person"
+    )
+
+
+class Department(Section):
+    """People who share a quota and a weight: any name in place of NAME. One is in the first that fits."""
+
+    roles: Names = Field(default=(), description="names of roles whose members belong to it")
+    members: Names = Field(default=(), description='further people, e.g. "console:kim", "slack:T1:U2"')
+    weight: float = Field(
+        default=1.0, ge=0.01, le=100, description="2: its people get twice the share of the devices"
+    )
+    jobs_a_day: int = Field(default=0, ge=0, le=1000000, description="of all of them together; 0: no limit")
+    gpu_minutes_a_day: float = Field(
+        default=0.0, ge=0, le=100000, description="of all of them together; 0: no limit"
+    )
+    queue: int = Field(default=0, ge=0, le=100000, description="open jobs of all together; 0: no limit")
+
+
+class History(Section):
+    """How long results are kept."""
+
+    keep_days: int = Field(
+        default=0, ge=0, le=100000, description="older results are deleted unless bookmarked; 0: never"
+    )
+
+
 class Metrics(Section):
     """Figures for Prometheus and a health address, on this machine."""
 

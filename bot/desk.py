@@ -8,8 +8,8 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from bot import admission
 from bot.admission import DeskSettings as DeskSettings
-from bot.admission import is_admin
 from bot.commands.command import Canceller, Command, Mouth, Tools
 from bot.grammar import command_of
 from bot.intake import Incomplete, Intake, gather
@@ -28,6 +28,8 @@ from storage import Full
 from storage.store import Store
 
 log = logging.getLogger(__name__)
+
+GROUPS = "groups"  # the fact that remembers a person's groups
 
 
 class Desk:
@@ -62,7 +64,7 @@ class Desk:
 
         async def answer(language: Language) -> Message:
             return await self._hear(
-                dataclasses.replace(said, person=self._known(said.person), language=language)
+                dataclasses.replace(said, person=await self._known(said.person), language=language)
             )
 
         began = time.perf_counter()
@@ -77,7 +79,7 @@ class Desk:
         """What a button does. The same press delivered twice adds one job."""
 
         async def answer(language: Language) -> Message:
-            known = dataclasses.replace(press, person=self._known(press.person), language=language)
+            known = dataclasses.replace(press, person=await self._known(press.person), language=language)
             return await self.presses.answer(known)
 
         return await self._safely(press.person, press.language, answer, f"{press.action} #{press.job}")
@@ -88,8 +90,20 @@ class Desk:
         chosen = await self.tools.store.people.language(person.id) or ""
         return spoken.get(chosen) or spoken.get(hint) or self.settings.language
 
-    def _known(self, person: Person) -> Person:
-        return dataclasses.replace(person, admin=is_admin(person, self.settings))
+    async def _known(self, person: Person) -> Person:
+        """With roles and department. Where a platform does not tell groups (Discord, in direct messages) those
+        last seen count, but never make an admin."""
+        known = admission.known(person, self.settings)
+        if not self.settings.roles:
+            return known
+        people = self.tools.store.people
+        before = await people.get(person.id, GROUPS) or ""
+        if person.groups is None:
+            seen = dataclasses.replace(person, groups=tuple(before.split()))
+            return dataclasses.replace(admission.known(seen, self.settings), admin=known.admin)
+        if (groups := " ".join(person.groups)) != before:
+            await people.put(person.id, GROUPS, groups or None)
+        return known
 
     async def _hear(self, said: Invocation) -> Message:
         if before := await self.orders.known(said.key):

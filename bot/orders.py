@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from bot import replies
-from bot.admission import admit
+from bot import quotas, replies
+from bot.admission import admit, queue_of
 from bot.commands.command import Tools
 from bot.locale.numbers import size
+from bot.quotas import Used
 from bot.talk import Message, Person, Place
 from engines import catalogue
 from engines.requests import SEEDS, Request
@@ -45,11 +46,18 @@ class Orders:
         job = await self.tools.store.jobs.by_key(key)
         return await self._accepted(job) if job else None
 
-    async def check(self, person: Person) -> None:
-        """Raise `Refusal` where `person` may not queue one more now."""
-        settings, jobs = self.tools.settings, self.tools.store.jobs
-        mine = await jobs.of(person.id, states=("queued", "running"), limit=settings.queue_per_person)
-        admit(person, settings, mine=len(mine), all=await jobs.queued())
+    async def check(self, person: Person) -> tuple[Words, ...]:
+        """Raise `Refusal` where `person` may not queue one more now; sentences where that is near."""
+        settings, jobs, now = self.tools.settings, self.tools.store.jobs, self.tools.clock()
+        mine = await jobs.of(person.id, states=("queued", "running"), limit=queue_of(person, settings))
+        used, ours = await self._used("person", person.id, now), Used()
+        if person.department:
+            ours = await self._used("department", person.department, now)
+        return admit(person, settings, mine=len(mine), all=await jobs.queued(), used=used, ours=ours, now=now)
+
+    async def _used(self, whose: Literal["person", "department"], who: str, now: float) -> Used:
+        today = await self.tools.store.usage.today(whose, who, quotas.midnight(now), quotas.day(now))
+        return Used(today.jobs, today.seconds, today.open)
 
     async def settled(self, request: R) -> tuple[R, tuple[Words, ...]]:
         """The request with its model's full name and a seed, and sentences about them.
@@ -73,14 +81,15 @@ class Orders:
         if before := await self.known(order.key):
             return before
         async with self._turn:
-            await self.check(order.person)
-            job = await self._add(order)
+            told = await self.check(order.person)
+            job = await self._add(dataclasses.replace(order, notes=(*order.notes, *told)))
         self.tools.dispatcher.wake()
         self.tools.outbox.wake()
         return await self._accepted(job)
 
     async def _add(self, order: Order) -> Job:
         request = order.request
+        weight = self.tools.settings.department(order.person.department).weight
         try:
             job, _ = await self.tools.store.jobs.add(
                 key=order.key,
@@ -91,7 +100,8 @@ class Orders:
                 language=order.language,
                 command=request.name,
                 request=request.to_json(),
-                cost=request.total_cost,
+                cost=request.total_cost / weight,
+                department=order.person.department,
                 inputs=request.blobs,
                 notes=[(note.en, note.ko) for note in order.notes],
                 now=self.tools.clock(),

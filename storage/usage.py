@@ -34,6 +34,11 @@ ASKED = """
 SELECT count(*) FROM jobs WHERE {owner} = :who AND created >= :since AND state IN ('queued', 'running', 'done')
 """
 SECONDS = "SELECT coalesce(sum(seconds), 0.0) FROM usage WHERE {owner} = :who AND day = :day"
+# By the short indexes of open jobs, not by all jobs there ever were: hence the plus signs.
+OPEN = """
+SELECT (SELECT count(*) FROM jobs WHERE state = 'queued' AND +{owner} = :who)
+     + (SELECT count(*) FROM jobs WHERE state = 'running' AND +{owner} = :who)
+"""
 DEPARTMENT = "department <> '' AND department"  # so that its partial index is used
 
 
@@ -55,6 +60,7 @@ class Today:
 
     jobs: int = 0
     seconds: float = 0.0
+    open: int = 0  # waiting or running now
 
 
 def add(
@@ -94,6 +100,7 @@ class Usage:
         def look(db: sqlite3.Connection) -> Today:
             (jobs,) = db.execute(ASKED.format(owner=owner), {"who": who, "since": midnight}).fetchone()
             (seconds,) = db.execute(SECONDS.format(owner=owner), {"who": who, "day": day}).fetchone()
-            return Today(jobs, seconds)
+            (waiting,) = db.execute(OPEN.format(owner=whose), {"who": who}).fetchone()
+            return Today(jobs, seconds, waiting)
 
         return await self._database.read(look)

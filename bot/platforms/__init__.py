@@ -44,6 +44,7 @@ def connect(config: Config) -> list[Platform]:
                 config.slack.app_token.get_secret_value(),
                 api_base=config.slack.api_base,
                 admins=config.slack.admins,
+                groups=[group for role in config.roles.values() for group in role.slack],
                 models=lambda command: [model.name for model in known(config) if command in model.kinds],
             )
         )

@@ -49,11 +49,12 @@ class Slack:
         admins: Iterable[str] = (),
         models: Callable[[str], list[str]] = lambda command: [],
         ping: float = 10.0,
+        groups: Iterable[str] = (),
     ) -> None:
-        """`admins`: ids of people and user groups. `models` gives the names for a
+        """`admins`: ids of people and user groups; `groups`: of groups that are roles. `models` gives the names for a
         command's model. `ping`: seconds between looks at the socket, and before a lost one is opened again."""
         self.api = Api(bot_token, api_base or API)
-        self.people = People(self.api, admins)
+        self.people = People(self.api, admins, groups)
         self.team = self.bot_user = ""
         self._bot_token, self._app_token, self._ping = bot_token, app_token, ping
         self.mouth = Mouth(self.api)

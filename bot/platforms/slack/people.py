@@ -17,14 +17,20 @@ class People:
     """Asks Slack once an hour about each person."""
 
     def __init__(
-        self, api: Api, admins: Iterable[str], *, clock: Callable[[], float] = time.monotonic
+        self,
+        api: Api,
+        admins: Iterable[str],
+        groups: Iterable[str] = (),
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`admins` are ids of people (`U…`, `W…`) and of user groups (`S…`)."""
+        """`admins` are ids of people (`U…`, `W…`) and of user groups (`S…`), `groups` further ones that matter."""
         self._api, self._clock = api, clock
         self._admins = frozenset(admins)
-        self._groups = tuple(one for one in self._admins if one.startswith("S"))
+        asked = (*sorted(self._admins), *groups)
+        self._groups = tuple(dict.fromkeys(one for one in asked if one.startswith("S")))
         self._known: dict[str, tuple[float, str, Language]] = {}  # user → until, name, language
-        self._members: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
+        self._members: tuple[float, dict[str, frozenset[str]]] = (float("-inf"), {})  # until, group → users
 
     async def person(self, team: str, user: str, name: str = "") -> tuple[Person, Language]:
         """The person and the language of their Slack; what cannot be learned now is guessed."""
@@ -34,7 +40,9 @@ class People:
             if len(self._known) > 10_000:
                 self._known.clear()
             self._known[user] = (until, known, language)
-        return Person(f"slack:{team}:{user}", known or name or user, await self._is_admin(user)), language
+        groups = await self._groups_of(user)
+        admin = user in self._admins or not self._admins.isdisjoint(groups)
+        return Person(f"slack:{team}:{user}", known or name or user, admin, groups), language
 
     async def _ask(self, user: str, name: str, language: Language) -> tuple[float, str, Language]:
         try:
@@ -46,24 +54,23 @@ class People:
         shown = profile.get("display_name") or profile.get("real_name") or found.get("name") or name
         return self._clock() + KEPT, shown, "ko" if str(found.get("locale", "")).startswith("ko") else "en"
 
-    async def _is_admin(self, user: str) -> bool:
-        if user in self._admins:
-            return True
+    async def _groups_of(self, user: str) -> tuple[str, ...]:
+        """The groups among ours that the person is in, as Slack said some minutes ago."""
         if not self._groups:
-            return False
+            return ()
         until, members = self._members
         if until < self._clock():
             members = await self._ask_groups(members)
-        return user in members
+        return tuple(group for group in self._groups if user in members.get(group, ()))
 
-    async def _ask_groups(self, before: frozenset[str]) -> frozenset[str]:
-        found: set[str] = set()
-        try:
-            for group in self._groups:
+    async def _ask_groups(self, before: dict[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+        """Where Slack does not answer for a group, what it said before is believed."""
+        found, until = dict(before), self._clock() + KEPT / 6
+        for group in self._groups:
+            try:
                 said = await self._api.call(self._api.client.usergroups_users_list, usergroup=group)
-                found.update(said.get("users") or ())
-        except (Gone, Unreachable, Denied):
-            self._members = (self._clock() + AGAIN, before)
-            return before
-        self._members = (self._clock() + KEPT / 6, frozenset(found))
-        return self._members[1]
+                found[group] = frozenset(said.get("users") or ())
+            except (Gone, Unreachable, Denied):
+                until = self._clock() + AGAIN
+        self._members = (until, found)
+        return found
