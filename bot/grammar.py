@@ -20,6 +20,7 @@ from engines.forms import Form, Param
 from engines.words import Refusal, Words
 
 FILES = ("picture", "mask", "archive")  # kinds of fields that take an attachment
+MANY = ("picture", "mask")  # of them, those that may be given several times: many pictures at once
 FOLDER = "folder:"  # an archive may be a folder of the server instead
 
 
@@ -30,6 +31,8 @@ class Spoken:
     form: type[Form]
     values: Mapping[str, str]  # field → text
     files: Mapping[str, str]  # field → the attachment's name, without its @
+    more: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # further ones of the same field
+    loose: tuple[str, ...] = ()  # attachments said without a field, where they are more than there are fields
 
 
 def read(text: str) -> Spoken:
@@ -53,9 +56,11 @@ def command_of(text: str) -> str:
 def references(text: str) -> tuple[str, ...]:
     """Names of the attachments a text speaks of, each once; none where the text is not understood."""
     try:
-        return tuple(dict.fromkeys(read(text).files.values()))
+        said = read(text)
     except Refusal:
         return ()
+    more = (name for names in said.more.values() for name in names)
+    return tuple(dict.fromkeys([*said.files.values(), *more, *said.loose]))
 
 
 def unparse(form: Form, names: Mapping[str, str] | None = None) -> str:
@@ -94,6 +99,8 @@ class _Reading:
     form: type[Form]
     values: dict[str, list[Token]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    more: dict[str, list[str]] = field(default_factory=dict)
+    loose: list[str] = field(default_factory=list)  # attachments without a field
     named: set[str] = field(default_factory=set)  # fields given by name
     awaiting: str = ""  # `seed:` was said, the value comes next
     open: str = ""  # the text field, given by name without quotes, that plain words go on with
@@ -109,7 +116,14 @@ class _Reading:
             self._word(token)
 
     def spoken(self) -> Spoken:
-        return Spoken(self.form, {name: self._text(name) for name in self.values}, self.files)
+        given = self.files.keys() | self.values.keys()
+        free = [name for name, p in self.form.params().items() if p.kind in FILES and name not in given]
+        fits = len(self.loose) <= len(free)
+        placed = self.files | (dict(zip(free, self.loose, strict=False)) if fits else {})
+        files = {name: placed[name] for name in self.form.params() if name in placed}
+        values = {name: self._text(name) for name in self.values}
+        more = {name: tuple(said) for name, said in self.more.items()}
+        return Spoken(self.form, values, files, more, () if fits else tuple(self.loose))
 
     def _text(self, name: str) -> str:
         """What the words of one field come to. One quoted text is itself; quotes in a sentence stay in it."""
@@ -143,7 +157,7 @@ class _Reading:
         return text and main not in self.named and not (len(said) == 1 and said[0].quoted)
 
     def _name(self, name: str, token: Token) -> None:
-        if name in self.named and self.form.params()[name].kind != "mask":
+        if name in self.named and self.form.params()[name].kind not in MANY:
             raise Refusal(_TWICE(field=name))
         self.named.add(name)
         self.awaiting = self.open = ""
@@ -170,12 +184,11 @@ class _Reading:
         """A word without a name: a file, more of an open text, or the prompt."""
         if token.name:  # a colon inside a sentence
             token = Token(token.raw, token.raw)
-        files = [name for name, p in self.form.params().items() if p.kind in FILES]
-        if files and token.text.startswith("@") and len(token.text) > 1:
-            free = [name for name in files if name not in self.files]
-            if not free:
+        kinds = [p.kind for p in self.form.params().values() if p.kind in FILES]
+        if kinds and token.text.startswith("@") and len(token.text) > 1:
+            if "picture" not in kinds and len(self.files) + len(self.loose) >= len(kinds):
                 raise Refusal(_TOO_MANY(file=token.text[:60], command=self.form.name))
-            self._attach(free[0], token.text)
+            self.loose.append(token.text.removeprefix("@"))
             return
         name, main = self.open, _main(self.form)
         if not name and (not main or main in self.named or not self._goes_on(main)):
@@ -188,9 +201,13 @@ class _Reading:
         return self.form.params()[main].kind == "text" or main not in self.values
 
     def _attach(self, name: str, said: str) -> None:
-        if name in self.files:
+        said = said.removeprefix("@")
+        if name not in self.files:
+            self.files[name] = said
+            return
+        if self.form.params()[name].kind not in MANY:
             raise Refusal(_TWICE(field=name))
-        self.files[name] = said.removeprefix("@")
+        self.more.setdefault(name, []).append(said)
 
 
 def _main(form: type[Form]) -> str:

@@ -85,7 +85,8 @@ class Outbox:
     async def run(self) -> None:
         """Until cancelled. What was under way then is looked for at the next start."""
         await self._store.deliveries.hasten(self._clock())
-        await asyncio.to_thread(_cleared, self._store.folder / EXPORTS)
+        for left in self._exports().glob("ds-*"):  # what a killed process was packing
+            await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._living.run())
             for name, platform in self._platforms.items():
@@ -266,8 +267,7 @@ class Outbox:
 
     def _exports(self) -> Path:
         """Where archives are packed: on the data folder's disk, for they may be larger than memory."""
-        folder = self._store.folder / EXPORTS
-        folder.mkdir(exist_ok=True)
+        (folder := self._store.folder / EXPORTS).mkdir(exist_ok=True)
         return folder
 
     async def _answer(self, job: Job, limits: Limits, folder: Path) -> Message:
@@ -286,12 +286,6 @@ async def _find(platform: Platform, place: Place, key: str, delivery: Delivery) 
         return await platform.find(place, key, delivery.since - SKEW)
     except Unreachable as error:
         raise Unreachable(str(error), retry_after=error.retry_after, uncertain=True) from error
-
-
-def _cleared(exports: Path) -> None:
-    """Remove what a killed process was packing."""
-    for left in exports.glob("ds-*"):
-        shutil.rmtree(left, ignore_errors=True)
 
 
 def _tighter(limits: Limits, message: Message) -> Limits:

@@ -79,7 +79,6 @@ def test_what_people_type(text: str, command: str, values: dict[str, str], files
         ("/txt2img x seed:1 seed:2", "`seed` is given twice"),
         ("/txt2img a nut prompt:b", "`prompt` is given twice"),
         ("/cancel 4 5", "what “5” belongs to"),
-        ("/img2img x @a.png @b.png", "no place for one more file"),
         ("/", "There is no command “/”"),
     ],
 )
@@ -91,6 +90,18 @@ def test_what_cannot_be_understood_is_named(text: str, says: str) -> None:
 
 def test_macos_sends_hangul_in_parts() -> None:
     assert read(unicodedata.normalize("NFD", "/txt2img x 시드:7")).values["seed"] == "7"
+
+
+def test_several_files_of_one_field_and_files_without_a_field() -> None:
+    said = read("/inpaint x image:@a.png image:@b.png mask:@a_mask.png mask:@b_mask.png")
+    assert said.files == {"image": "a.png", "mask": "a_mask.png"}
+    assert said.more == {"image": ("b.png",), "mask": ("b_mask.png",)}
+    assert read("/inpaint x @a.png @b.png").files == {"image": "a.png", "mask": "b.png"}
+    loose = read("/inpaint x @a.png @b.png @c.png")
+    assert (loose.files, loose.loose) == ({}, ("a.png", "b.png", "c.png"))
+    assert read("/img2img x @a.png @b.png").loose == ("a.png", "b.png")
+    assert read("/inpaint x @a.png @b.png mask:auto").loose == ("a.png", "b.png")
+    assert references("/img2img x @a.png image:@b.png image:@c.png") == ("b.png", "c.png", "a.png")
 
 
 def test_references_are_the_files_spoken_of() -> None:
