@@ -26,12 +26,14 @@ def card_file(path: Path) -> Path:
 
 
 def card(path: Path) -> dict[str, Any]:
-    """The card of the model at `path`; empty where there is none that can be read."""
-    try:
-        told = json.loads(card_file(path).read_text("utf-8"))
-    except (OSError, ValueError):
+    """The card of the model at `path`; empty where there is none. Raises `ValueError` for one that is no card."""
+    file = card_file(path)
+    if not file.is_file():
         return {}
-    return told if isinstance(told, dict) else {}
+    told = json.loads(file.read_text("utf-8"))
+    if not isinstance(told, dict):
+        raise ValueError(f"{file.name} is no card")
+    return told
 
 
 def change_card(path: Path, changes: Mapping[str, Any]) -> None:

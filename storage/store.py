@@ -17,6 +17,7 @@ from storage.deliveries import Deliveries
 from storage.drafts import Drafts
 from storage.history import History
 from storage.jobs import Jobs
+from storage.models import Models
 from storage.people import People
 from storage.presets import Presets
 from storage.results import Results
@@ -37,6 +38,7 @@ class Store:
         self.drafts = Drafts(db, self.blobs)
         self.results = Results(db, self.blobs)
         self.people = People(db, self.blobs)
+        self.models = Models(db)
         self.history = History(db, self.blobs)
         self.presets = Presets(db)
         self.usage = Usage(db)
