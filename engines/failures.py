@@ -16,7 +16,7 @@ def failed(error: BaseException) -> Failed:
     """
     trace = "".join(traceback.format_exception(error))
     if isinstance(error, Refusal):
-        return Failed(error.words, "input")
+        return Failed(error.words, getattr(error, "code", "input"))
     if out_of_memory(error):
         return Failed(_MEMORY, "memory", trace)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -155,7 +155,10 @@ def _module(name: str, folder: Path, role: str, device: str, dtype: str) -> Piec
     size = sum(loaded_size(header(file).values(), dtype) for file in files)
 
     def load() -> Any:
-        with one_at_a_time:
+        import torch
+
+        # whoever asks first, the weights serve trainings too: made in inference mode they could not
+        with one_at_a_time, torch.inference_mode(False):
             return placed(_from_pretrained(folder, role, dtype, variant), device)
 
     hashes = [file_hash(file).encode() for file in files]

@@ -76,11 +76,21 @@ class Parts:
         return self.hashes.get("lora", "")
 
 
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A model in memory, for people who look."""
+
+    name: str
+    size: int  # bytes of its pieces; those of several models count for the one that used them last
+    busy: bool  # somebody works with it
+
+
 @dataclass(slots=True)
 class _Held:
     piece: Piece
     thing: Any
     leases: int = 0
+    model: str = ""  # that used it last
 
 
 class Lease:
@@ -108,7 +118,7 @@ class Lease:
 
 
 class Models:
-    """The models of one device; used on that device's thread only, except `prepare`, `held` and `warm`.
+    """The models of one device; used on that device's thread only, except `prepare`, `held`, `resident` and `warm`.
 
     Args:
         read: a model's name and the kind of work (`txt2img`, `img2img`, `inpaint`; it may choose another default
@@ -158,6 +168,7 @@ class Models:
             things: dict[str, Any] = {}
             for piece in plan.pieces:
                 things[piece.role] = self._take(piece, things)
+                self._held[piece.hash].model = plan.name
                 taken.append(piece)
         except BaseException:
             self._give_back(tuple(taken))
@@ -172,10 +183,29 @@ class Models:
         """(role, bytes, leases) of every piece in memory, least recently used first."""
         return [(h.piece.role, h.piece.size, h.leases) for h in list(self._held.values())]
 
+    def resident(self) -> tuple[Resident, ...]:
+        """Every model in memory, least recently used first. From any thread."""
+        found: dict[str, Resident] = {}
+        for held in list(self._held.values()):
+            before = found.pop(held.model, Resident(held.model, 0, False))
+            busy = before.busy or held.leases > 0
+            found[held.model] = Resident(held.model, before.size + held.piece.size, busy)
+        return tuple(found.values())
+
+    @property
+    def budget(self) -> int | None:
+        """Bytes that all together may take; None = no limit."""
+        return self._budget
+
     @property
     def used(self) -> int:
         """Bytes in memory."""
         return sum(held.piece.size for held in list(self._held.values()))
+
+    def forget(self, hash: str) -> None:
+        """Drop one piece, if nobody leases it."""
+        if hash in self._held and not self._held[hash].leases:
+            self._evict([hash])
 
     def clear(self) -> None:
         """Drop everything that is not leased."""

@@ -84,7 +84,7 @@ def _loader(
 
         kind = getattr(diffusers, architectures.index(channels)["_class_name"])
         others = {other: None for other in ("tokenizer", "scheduler", *PREFIXES) if other != role}
-        with loading.one_at_a_time, tempfile.TemporaryDirectory() as folder:
+        with loading.one_at_a_time, torch.inference_mode(False), tempfile.TemporaryDirectory() as folder:
             architectures.write(Path(folder), dict(parts), channels)
             pipe = kind.from_single_file(
                 str(path),
