@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
 from engines import compose, recipe
 from engines.compose import Bits, Box
@@ -117,6 +118,9 @@ class Cleaner:
             run.mends = [*run.mends, mend]
             run.done += 1
             _turn(run, sheet)
+        for run, one in zip(runs, tasks, strict=True):
+            if _deeper(one.hole, run.mender.deep) and _SMEARED not in run.notes:
+                run.notes.append(_SMEARED)
 
     def preview(self, run: Cleaning) -> bytes | None:
         """Nothing: the photo is soon done, and most of it is as it was."""
@@ -185,6 +189,11 @@ def _mended(sheet: Sheet, done: Task, answer: Bytes) -> Mend:
         compose.from_rgb(picture.crop((x0, y0, x1, y1)), sheet.photo.mode, sheet.levels),
         done.soft[y0:y1, x0:x1].copy(),
     )
+
+
+def _deeper(hole: Bytes, pixels: int) -> bool:
+    """Whether some of the hole is farther than so many pixels from its edge; 0 = it does not matter."""
+    return bool(pixels and ndimage.distance_transform_edt(hole).max() > pixels)
 
 
 def _alike(runs: Sequence[Cleaning], tasks: Sequence[Task]) -> list[list[int]]:
@@ -259,6 +268,10 @@ _FULL_GROWN = Words(
     "Use a smaller `grow` or `feather`.",
     "마스크를 {reach}픽셀(grow와 feather) 넓히면 사진 전체를 덮어 채울 때 참고할 부분이 남지 않습니다. `grow`나 "
     "`feather` 값을 줄여 주세요.",
+)
+_SMEARED = Words(
+    "Part of the mask is wide; `cv2` smears there. `model:big-lama` carries the surface's pattern on.",
+    "마스크에 넓은 부분이 있어 `cv2`로는 번져 보일 수 있습니다. `model:big-lama`는 표면의 무늬를 이어 줍니다.",
 )
 _NO_MASK = Words(
     "There is no mask. Attach one (white = take out), give a PNG with transparent parts, or use mask:box=x,y,w,h.",

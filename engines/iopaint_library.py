@@ -1,7 +1,7 @@
 """IOPaint inside this process, without its side effects: its import, and its models from files that were checked.
 
 Left alone, IOPaint sets environment variables that slow oneDNN down, silences every UserWarning, looks for models in
-the caches of whoever runs it, downloads what it misses, and ends the process where a file is broken.
+the caches of whoever runs it, downloads what it misses, and where a file is broken deletes it and ends the process.
 """
 
 from __future__ import annotations
@@ -68,15 +68,23 @@ def manager(name: str, device: str, file: Path | None = None) -> Any:
         self.available_models = known
         return list(known.values())
 
+    def load(url: str, to: Any, sum: str) -> Any:
+        """The given file, in place of IOPaint's loader."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch would like to be rid of TorchScript
+            return torch.jit.load(file, map_location="cpu").to(to)  # type: ignore[no-untyped-call]
+
     resident = type("Resident", (ModelManager,), {"scan_models": scan_models})
     with _one_at_a_time:
-        place, lama.LAMA_MODEL_URL = lama.LAMA_MODEL_URL, str(file or "")
+        plain, lama.load_jit_model = lama.load_jit_model, load
         try:
             return resident(name, torch.device(device))
-        except SystemExit:
-            raise Refusal(_BROKEN(name=name)) from None
+        except RuntimeError as error:
+            if file is None or "memory" in str(error):
+                raise
+            raise Refusal(_BROKEN(name=name)) from error
         finally:
-            lama.LAMA_MODEL_URL = place
+            lama.load_jit_model = plain
 
 
 _BROKEN = Words(

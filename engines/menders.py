@@ -27,6 +27,7 @@ class Mender(Protocol):
     """Fills holes."""
 
     together: bool  # whether several crops at once are less work than one after another
+    deep: int  # pixels from the edge of a hole that it fills well; 0 = any
 
     def padded(self, width: int, height: int) -> tuple[int, int]:
         """The size at which a crop is worked on. Crops of one such size may go together."""
@@ -40,7 +41,7 @@ class Mender(Protocol):
 class OpenCV:
     """Colours are carried on into the hole from its edge: at once, good for what is small or thin."""
 
-    together = False
+    together, deep = False, 16
 
     def __init__(self, manager: Any) -> None:
         self._manager = manager
@@ -59,7 +60,7 @@ class OpenCV:
 class LaMa:
     """A network that carries patterns on, across large holes too. One forward for all crops."""
 
-    together = True
+    together, deep = True, 0
 
     def __init__(self, manager: Any) -> None:
         self._manager = manager

@@ -98,19 +98,26 @@ def _split(boxes: Boxes, photo: Indices, largest: int) -> list[Indices]:
 
 
 def _halves(boxes: Boxes, photo: Indices, largest: int) -> tuple[Indices, Indices] | None:
-    """The best cut across one axis, or None where it does not pay."""
+    """The cut across one axis that saves most work, or an even one where one crop is too large; else None."""
     if len(boxes) < 2:
         return None
-    whole = float(_area(_crops(_hull(boxes), photo))[0])
-    best, least = None, whole if whole <= largest else math.inf
+    whole = int(_area(_crops(_hull(boxes), photo))[0])
+    pays = _best(boxes, photo, np.add)
+    if pays[0] < whole:
+        return pays[1:]
+    return _best(boxes, photo, np.maximum)[1:] if whole > largest else None
+
+
+def _best(boxes: Boxes, photo: Indices, judged: np.ufunc) -> tuple[int, Indices, Indices]:
+    """The cut with the least areas, `judged` together: the figure, and the two halves."""
+    cuts = []
     for axis in (0, 1):
         order = np.argsort(boxes[:, axis] + boxes[:, axis + 2], kind="stable")
         first, second = _prefixes(boxes[order]), _prefixes(boxes[order[::-1]])[::-1]
-        work = _area(_crops(first[:-1], photo)) + _area(_crops(second[1:], photo))
-        at = int(np.argmin(work))
-        if work[at] < least:
-            best, least = (order[: at + 1], order[at + 1 :]), float(work[at])
-    return best
+        areas = judged(_area(_crops(first[:-1], photo)), _area(_crops(second[1:], photo)))
+        at = int(np.argmin(areas))
+        cuts.append((int(areas[at]), order[: at + 1], order[at + 1 :]))
+    return min(cuts, key=lambda cut: cut[0])
 
 
 def _prefixes(boxes: Boxes) -> Boxes:
