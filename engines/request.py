@@ -64,6 +64,11 @@ class Request(Form):
         """The `cost` of all parts together."""
         return sum(part.request.cost for part in self.parts) or self.cost
 
+    @property
+    def model_kind(self) -> str:
+        """What its model must be able to do: a kind of the catalogue."""
+        return self.name
+
     def settled(self, seed: int) -> Self:
         """The request with nothing left to chance: a seed of −1 becomes `seed`. Stored like this."""
         if getattr(self, "seed", None) == -1:

@@ -15,6 +15,7 @@ from engines.interrogate_form import Interrogate as Interrogate
 from engines.request import SEEDS as SEEDS
 from engines.request import Request as Request
 from engines.training.request import Train
+from engines.training.review import Review as Review
 from engines.words import Words
 
 SAMPLERS = (
@@ -226,6 +227,9 @@ Masked = Inpaint | Cleanup  # what changes a photo where a mask is white
 MENU: tuple[type[Request], ...] = (Txt2Img, Img2Img, Inpaint, RemoveBackground, Cleanup, Interrogate, Train)
 
 
+HIDDEN: tuple[type[Request], ...] = (Review,)  # made by the bot itself, never asked for by name
+
+
 def request_named(name: str) -> type[Request]:
     """The request class a stored command name stands for; `KeyError` where there is none."""
-    return {form.name: form for form in MENU}[name]
+    return {form.name: form for form in (*MENU, *HIDDEN)}[name]

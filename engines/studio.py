@@ -12,7 +12,7 @@ from engines.engine import Engine
 from engines.lane import Pace
 from engines.models import Models
 from engines.pool import Pool
-from engines.requests import Cleanup, Img2Img, Inpaint, Interrogate, RemoveBackground, Txt2Img
+from engines.requests import Cleanup, Img2Img, Inpaint, Interrogate, RemoveBackground, Review, Txt2Img
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,9 @@ def open_pool(settings: EngineSettings) -> Pool:
     def removal(device: Device) -> Engine:
         return open_removal(settings, device, models(device))
 
+    def audit(device: Device) -> Engine:
+        return open_audit(models(device))
+
     rows = settings.rows or (32 if any(d.kind == "cuda" for d in found) else 8)
     return Pool(
         {
@@ -69,10 +72,12 @@ def open_pool(settings: EngineSettings) -> Pool:
             RemoveBackground: removal,
             Cleanup: cleanup,
             Interrogate: interrogation,
+            Review: audit,
         },
         found,
         slots=settings.slots,
         pace=Pace(rows, settings.background_share, settings.preview_every),
+        models=shared.get,
     )
 
 
@@ -102,6 +107,13 @@ def open_diffusion(settings: EngineSettings, device: Device, models: Models | No
     from engines.diffusion import Diffusion
 
     return Diffusion(models)
+
+
+def open_audit(models: Models) -> Engine:
+    """What looks at the data of a training before it starts. Imports torch."""
+    from engines.training.audit import Audit
+
+    return Audit(models)
 
 
 def open_removal(settings: EngineSettings, device: Device, models: Models | None = None) -> Engine:

@@ -1,0 +1,315 @@
+"""How much of each defect the base model can see: its VAE keeps an eighth of a side, and a hair crack may not survive.
+
+Each picture is cropped as the training crops it, sent through the VAE and back. What survives of the defect is the
+share of its contrast to the surroundings that is still there: ⟨s, ŝ⟩ / ⟨s, s⟩ with s the crop less a smooth
+continuation of what is around the mask, ŝ the same of what came back. What the shrinking to the training's size
+took before that counts too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from engines import compose
+from engines.compose import Bits
+from engines.engine import Run, Work
+from engines.events import Artifact
+from engines.latents import pixels
+from engines.models import Lease, Models, Parts
+from engines.training import views
+from engines.training.request import DEFECT, FULL, PASSES, Train
+from engines.training.review import Review
+from engines.words import Words
+
+HALF = 0.5  # of a defect has to survive
+CLOSER = (2.0, 1.5, 1.2)  # crops that are tried where it does not
+SHOWN = 2  # pictures of a concept that are drawn
+GAP = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One picture looked at."""
+
+    concept: str
+    survives: float  # 0..1 at the training's own crop
+    closer: tuple[tuple[float, float], ...]  # (crop, survives) of closer ones
+    before: NDArray[np.uint8]
+    after: NDArray[np.uint8]
+
+
+@dataclass(slots=True, kw_only=True)
+class Looking(Run):
+    lease: Lease
+    asked: Train
+    shots: tuple[tuple[str, str, str], ...]
+    seen: list[Seen] = field(default_factory=list)
+    seconds: float = 0.0  # of one row through the UNet
+
+
+class Audit:
+    """The engine of `Review`. One picture a step; the last step times the UNet."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def prepare(self, work: Work) -> None:
+        asked = _review(work).asked
+        self._models.prepare(asked.model, asked.model_kind)
+
+    def begin(self, work: Work) -> Looking:
+        review = _review(work)
+        asked, shots = review.asked, review.shots
+        lease = self._models.lease(asked.model, asked.model_kind)
+        return Looking(work=work, total=len(shots) + 1, lease=lease, asked=asked, shots=shots)
+
+    @torch.inference_mode()
+    def advance(self, runs: Sequence[Looking]) -> None:
+        for run in runs:
+            if run.done < len(run.shots):
+                run.seen.append(self._look(run, *run.shots[run.done]))
+            else:
+                run.seconds = _timed(run.lease.parts, side_of(run.asked, run.lease.parts))
+            run.done += 1
+
+    def _look(self, run: Looking, concept: str, image: str, mask: str) -> Seen:
+        parts, files = run.lease.parts, run.work.files
+        picture = views.opened(files.get(image), concept)
+        white = views.mask_bits(files.get(mask), picture.size, concept)
+        side = side_of(run.asked, parts)
+
+        own = strength(*_near(picture, white))
+
+        def at(crop: float) -> tuple[float, NDArray[np.uint8], NDArray[np.uint8]]:
+            before, defect = views.cropped(picture, white, box_of(white, crop, side), side)
+            after = _through(parts, before)
+            left = min(strength(before, defect) / own, 1.0) if own > 0 else 1.0
+            return left * survival(before, after, defect), before, after
+
+        asked = run.asked.crop if run.asked.mode == DEFECT else 0.0
+        survives, before, after = at(asked)
+        tried = [crop for crop in CLOSER if not asked or crop < asked] if survives < HALF else []
+        return Seen(concept, survives, tuple((crop, at(crop)[0]) for crop in tried), before, after)
+
+    def preview(self, run: Looking) -> bytes | None:
+        return None
+
+    def finish(self, run: Looking) -> Callable[[], tuple[Artifact, ...]]:
+        parts, review = run.lease.parts, _review(run.work)
+        native = parts.native
+        facts: dict[str, Any] = {
+            "survives": {c: round(_mean(seen), 3) for c, seen in _by_concept(run.seen).items()},
+            "step_seconds": run.seconds * PASSES * run.asked.rows * run.asked.accumulation,
+            "memory": memory(run.asked, parts),
+            "native": native,
+        }
+        run.notes += findings(run.seen, run.asked)
+        folder, sheet, seen = run.work.folder, run.work.files.get(review.sheet), list(run.seen)
+
+        def packing() -> tuple[Artifact, ...]:
+            made = []
+            if sheet is not None:
+                made.append(_kept(Image.open(sheet), folder / "sheet.png", {"review": facts}))
+            if seen:
+                made.append(_kept(Image.fromarray(drawn(seen)), folder / "vae.png", {"review": facts}))
+            return tuple(made)
+
+        return packing
+
+    def suspend(self, run: Looking) -> None:
+        run.lease.close()
+
+
+def _review(work: Work) -> Review:
+    assert isinstance(work.request, Review)
+    return work.request
+
+
+def side_of(asked: Train, parts: Parts) -> int:
+    """The training's side in pixels, a whole number of latent cells."""
+    return max((asked.resolution or parts.native) // 8 * 8, 8 * 8)
+
+
+def box_of(white: Bits, crop: float, side: int) -> compose.Box:
+    """The crop around the defect; the largest square about it where `crop` is 0, as the other modes see it."""
+    height, width = white.shape
+    left, top, right, bottom = compose.bounds(white)
+    longer = max(right - left, bottom - top)
+    length = min(width, height) if not crop else min(max(round(longer * crop), longer, 8), width, height)
+    x = min(max((left + right - length) // 2, 0), width - length)
+    y = min(max((top + bottom - length) // 2, 0), height - length)
+    return x, y, x + length, y + length
+
+
+def _through(parts: Parts, before: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture as the model sees it: encoded (the mean, no noise) and decoded."""
+    given = pixels(Image.fromarray(before)).to(parts.device, parts.vae.dtype)
+    answer = parts.vae.encode(given)
+    spread = getattr(answer, "latent_dist", None)  # tiny autoencoders have latents only
+    latents = answer.latents if spread is None else spread.mode()
+    back = parts.vae.decode(latents).sample[0].float().cpu().clamp(-1, 1)
+    return np.asarray(((back + 1) * 127.5).round().permute(1, 2, 0).to(torch.uint8))
+
+
+def survival(before: NDArray[np.uint8], after: NDArray[np.uint8], defect: Bits) -> float:
+    """The share of the defect's contrast that is still there, 0..1; 1 for a mask that leaves nothing to compare with."""
+    if not defect.any() or defect.mean() > 0.9:
+        return 1.0
+    signal, kept = _contrast(before, defect), _contrast(after, defect)
+    energy = float((signal**2).sum())
+    return float(np.clip((signal * kept).sum() / energy, 0.0, 1.0)) if energy > 0 else 1.0
+
+
+def strength(picture: NDArray[np.uint8], defect: Bits) -> float:
+    """The root mean square of the defect's contrast; 0 where there is nothing to compare with."""
+    if not defect.any() or defect.mean() > 0.9:
+        return 0.0
+    return float(np.sqrt((_contrast(picture, defect) ** 2).mean()))
+
+
+def _near(picture: Image.Image, white: Bits) -> tuple[NDArray[np.uint8], Bits]:
+    """The defect with as much around it again, at its own size."""
+    left, top, right, bottom = compose.bounds(white)
+    margin = max(right - left, bottom - top, 16)
+    box = max(left - margin, 0), max(top - margin, 0), right + margin, bottom + margin
+    box = (*box[:2], min(box[2], picture.width), min(box[3], picture.height))
+    return np.asarray(picture.crop(box)), white[box[1] : box[3], box[0] : box[2]]
+
+
+def _contrast(picture: NDArray[np.uint8], defect: Bits) -> NDArray[np.float64]:
+    """What is inside the mask, less a smooth continuation of what is around it."""
+    values = picture.astype(np.float64)
+    around = ~ndimage.binary_dilation(defect, iterations=2)
+    if not around.any():
+        around = ~defect
+    thick = float(ndimage.distance_transform_edt(defect).max())
+    spread = max(4.0, 2.0 * thick)
+    known = ndimage.gaussian_filter(around.astype(np.float64), spread) + 1e-9
+    smooth = [
+        ndimage.gaussian_filter(np.where(around, values[..., c], 0.0), spread) / known for c in range(3)
+    ]
+    inside: NDArray[np.float64] = (values - np.stack(smooth, axis=-1))[defect]
+    return inside
+
+
+def _timed(parts: Parts, side: int) -> float:
+    """Seconds of one row through the UNet."""
+    cells, unet = side // parts.scale, parts.unet
+    latents = torch.zeros(1, parts.in_channels, cells, cells, device=parts.device, dtype=unet.dtype)
+    width = unet.config.cross_attention_dim
+    text = torch.zeros(
+        1, 77, width if isinstance(width, int) else width[0], device=parts.device, dtype=unet.dtype
+    )
+    took = []
+    for _ in range(2):  # the first may set things up
+        began = time.perf_counter()
+        unet(latents, torch.ones(1, device=parts.device), text).sample.float().cpu()
+        took.append(time.perf_counter() - began)
+    return min(took)
+
+
+def memory(asked: Train, parts: Parts) -> int:
+    """Bytes a training takes at its peak, about: weights, gradients, Adam's moments, activations.
+
+    The activations are scaled from those of SD 1.5 (6 GB a row of 64 × 64 cells in fp32, a third with
+    checkpointing) by cells and by channels, which go with the root of the number of weights.
+    """
+    unet = sum(p.numel() for p in parts.unet.parameters())
+    text = sum(p.numel() for p in parts.text_encoder.parameters())
+    rest = sum(
+        p.numel() * p.element_size() for p in (*parts.vae.parameters(), *parts.text_encoder.parameters())
+    )
+    learnt = unet + (text if asked.text_encoder else 0)
+    if asked.method == FULL:
+        state = learnt * (10 if asked.adam8bit else 16)
+    else:
+        state = unet * parts.unet.conv_in.weight.element_size() + 16 * learnt // 200 * asked.rank // 8
+    cells = (side_of(asked, parts) // parts.scale) ** 2
+    active = 6e9 * asked.rows * (cells / 4096) * (unet / 860e6) ** 0.5
+    return int(state + rest + active / (3 if asked.gradient_checkpointing else 1))
+
+
+def findings(seen: Sequence[Seen], asked: Train) -> list[Words]:
+    """What the audit has to say, with the mend."""
+    told = []
+    for concept, of in _by_concept(seen).items():
+        survives, percent = _mean(of), round(100 * _mean(of))
+        if survives >= HALF:
+            told.append(_SURVIVES(concept=concept, percent=percent))
+            continue
+        crops = [crop for crop, _ in of[0].closer]
+        means = {c: float(np.mean([dict(one.closer).get(c, one.survives) for one in of])) for c in crops}
+        enough = [c for c in crops if means[c] >= HALF]
+        best = enough[0] if enough else max(crops, key=lambda c: means[c], default=0.0)
+        if best and means[best] > survives + 0.02:
+            mend = _CLOSER if asked.mode == DEFECT else _CLOSER_MODE
+            told.append(
+                _LOST(concept=concept, percent=percent) + mend(crop=best, percent=round(100 * means[best]))
+            )
+        else:
+            told.append(_LOST(concept=concept, percent=percent) + _NEARER)
+    return told
+
+
+def _by_concept(seen: Sequence[Seen]) -> dict[str, list[Seen]]:
+    found: dict[str, list[Seen]] = {}
+    for one in seen:
+        found.setdefault(one.concept, []).append(one)
+    return found
+
+
+def _mean(seen: Sequence[Seen]) -> float:
+    return float(np.mean([one.survives for one in seen]))
+
+
+def drawn(seen: Sequence[Seen]) -> NDArray[np.uint8]:
+    """A row for each concept: each picture before and after the VAE, side by side."""
+    rows = []
+    for of in _by_concept(seen).values():
+        pairs = [np.concatenate([_cell(one.before), _cell(one.after)], axis=1) for one in of[:SHOWN]]
+        pairs += [np.full_like(pairs[0], 30)] * (SHOWN - len(pairs))
+        edge = np.full((pairs[0].shape[0], GAP, 3), 30, np.uint8)
+        rows.append(np.concatenate([part for pair in pairs for part in (pair, edge)][:-1], axis=1))
+        rows.append(np.full((GAP, rows[-1].shape[1], 3), 30, np.uint8))
+    return np.concatenate(rows[:-1], axis=0)
+
+
+def _cell(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """192 pixels a side."""
+    scale = Image.Resampling.NEAREST if picture.shape[0] < 192 else Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(picture).resize((192, 192), scale))
+
+
+def _kept(image: Image.Image, path: Path, recipe: dict[str, Any]) -> Artifact:
+    with image:
+        image.save(path)
+        return Artifact(path, path.name, "image/png", recipe, *image.size)
+
+
+_SURVIVES = Words(
+    "The base model's VAE keeps {percent} % of **{concept}**.",
+    "원본 모델의 VAE가 **{concept}** 결함을 {percent} % 보존합니다.",
+)
+_LOST = Words(
+    "⚠ The base model's VAE keeps only {percent} % of **{concept}**: what it cannot see it cannot learn.",
+    "⚠ 원본 모델의 VAE가 **{concept}** 결함을 {percent} %만 보존하여 제대로 학습하기 어렵습니다.",
+)
+_CLOSER = Words("`crop:{crop}` keeps {percent} %.", "`crop:{crop}`(으)로 하면 {percent} % 보존합니다.")
+_CLOSER_MODE = Words(
+    "`mode:defect crop:{crop}` keeps {percent} %.",
+    "`mode:defect crop:{crop}`(으)로 하면 {percent} % 보존합니다.",
+)
+_NEARER = Words(
+    "Photos taken from nearer, or a higher `resolution`, would help.",
+    "더 가까이에서 찍은 사진이나 더 높은 `resolution`이 도움이 됩니다.",
+)
