@@ -54,9 +54,17 @@ async def studio(
     """
     pool = pool or open_pool(config.engine_settings())
     async with await Store.open(config.data) as store, PictureReader(config.picture_limits()) as reader:
+        await asyncio.to_thread(batches.clear, config.data)
         outbox = Outbox(store, {p.name: p for p in platforms}, shrink=reader.shrink)
         metrics = Metrics(store, pool)
-        dispatcher = Dispatcher(store, Measured(pool, metrics), outbox, width=pool.width)
+        dispatcher = Dispatcher(
+            store,
+            Measured(pool, metrics),
+            outbox,
+            width=pool.width,
+            keep=config.history.keep_days * 86400.0,
+            weights={name: department.weight for name, department in config.departments.items()},
+        )
         desk = Desk(
             store,
             reader,
@@ -65,6 +73,7 @@ async def studio(
             config.desk_settings(),
             models=lambda: known(config),
             heard=metrics.heard,
+            devices=pool.status,
         )
         await pool.start()
         listening = {p.name for p in platforms}

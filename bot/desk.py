@@ -22,6 +22,7 @@ from bot.presses import Presses
 from bot.recipes import recipe_message
 from bot.talk import Attachment, Invocation, Message, Person, Press
 from engines.catalogue import Model
+from engines.pool import DeviceStatus
 from engines.requests import Masked, Request
 from engines.words import LANGUAGES, Language, Refusal, Words
 from storage import Full
@@ -47,11 +48,12 @@ class Desk:
         clock: Callable[[], float] = time.time,
         rng: Callable[[int], int] = secrets.randbelow,
         heard: Callable[[Message, float], None] | None = None,
+        devices: Callable[[], Sequence[DeviceStatus]] = tuple,
     ) -> None:
-        """`heard` is told of every first answer to words, and how many seconds it took."""
+        """`heard` is told of every first answer to words, and how many seconds it took; `devices` for `/gpu`."""
         self._heard = heard
         self.settings = settings
-        self.tools = Tools(store, reader, dispatcher, outbox, settings, models, FORMS, clock, rng)
+        self.tools = Tools(store, reader, dispatcher, outbox, settings, models, FORMS, clock, rng, devices)
         self.intake = Intake(self.tools)
         self.orders = Orders(self.tools)
         self.presses = Presses(self.tools, self.orders)

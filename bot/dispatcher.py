@@ -7,7 +7,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,8 +72,13 @@ class Dispatcher:
         clock: Callable[[], float] = time.time,
         crashes: int = CRASHES,
         width: int = 8,
+        keep: float = 0.0,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
-        """`width`: works in flight that make sense on all devices together."""
+        """`width`: works in flight that make sense on all devices together. `keep`: seconds after which results
+        are let go of, 0 = never. `weights`: of departments, for their people's shares of the devices."""
+        self._keep = keep
+        self._weights = weights or {}
         self._store = store
         self._pool = Many(pool, width)
         self._outbox = outbox
@@ -196,7 +201,8 @@ class Dispatcher:
             log.exception("job %d cannot be read", job.id)
             return Failed(_UNREADABLE(id=job.id, command=job.command), "input")
         await asyncio.to_thread(_make_room, folder)
-        return Work(job.id, job.person, request, folder, files)
+        weight = self._weights.get(job.department, 1.0)
+        return Work(job.id, job.person, request, folder, files, weight)
 
     async def _settle(self, job: Job, event: Finished | Failed) -> None:
         """Record how it ended. Where the disk is full the job fails, as soon as even that can be written."""
@@ -232,7 +238,10 @@ class Dispatcher:
     async def _tidy(self) -> None:
         while True:
             try:
-                await self._store.blobs.sweep(self._clock())
+                now = self._clock()
+                if self._keep and (gone := await self._store.history.let_go(now - self._keep, now)):
+                    log.info("let go of the results of %d old jobs", gone)
+                await self._store.blobs.sweep(now)
             except Exception:
                 log.exception("could not sweep unused files")
             await asyncio.sleep(TIDY)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from engines import failures
-from engines.devices import Device
+from engines.devices import Device, memory_used, model_budget
 from engines.engine import Work
 from engines.events import Event
 from engines.lane import Factory, Lane, Pace
+from engines.models import Models, Resident
 from engines.requests import Request
 from engines.streams import Stream
 from engines.tickets import Ticket
@@ -38,6 +39,20 @@ class Held:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """One device as it is now, for people who look. Sizes in bytes, 0 = unknown."""
+
+    name: str
+    label: str
+    alive: bool
+    used: int  # see `devices.memory_used`
+    total: int
+    budget: int  # that models may take
+    resident: tuple[Resident, ...]
+    works: tuple[Held, ...]
+
+
 class Pool:
     """Runs works on devices, one thread each.
 
@@ -46,6 +61,7 @@ class Pool:
             Called on the device's thread.
         devices: one lane each.
         slots: works in flight a device that make sense; `room` tells what is left of them.
+        models: device name → its models, None before they are there; for `status` only.
     """
 
     def __init__(
@@ -55,10 +71,12 @@ class Pool:
         *,
         slots: int = 8,
         pace: Pace | None = None,
+        models: Callable[[str], Models | None] = lambda name: None,
     ) -> None:
         if not devices:
             raise ValueError("a pool needs a device")
         self._slots = slots
+        self._models = models
         self._fetchers = Workers("fetch", 4)
         self._packers = Workers("pack", 2)
         self._lanes = [
@@ -116,6 +134,23 @@ class Pool:
     def running(self) -> list[Held]:
         """What every device holds now."""
         return [_held(lane.device, t) for lane in self._lanes for t in list(lane.tickets)]
+
+    def status(self) -> list[DeviceStatus]:
+        """Every device as it is now. Nothing waits for a step in hand; from any thread."""
+        return [self._status(lane) for lane in self._lanes]
+
+    def _status(self, lane: Lane) -> DeviceStatus:
+        device, models = lane.device, self._models(lane.device.name)
+        return DeviceStatus(
+            name=device.name,
+            label=device.label,
+            alive=lane.alive,
+            used=memory_used(device),
+            total=device.memory,
+            budget=(models.budget if models else model_budget(device)) or 0,
+            resident=models.resident() if models else (),
+            works=tuple(_held(device, ticket) for ticket in list(lane.tickets)),
+        )
 
     async def run(self, work: Work) -> AsyncGenerator[Event, None]:
         """`Started`, the newest `Progress` each time, then exactly one `Finished` or `Failed`.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bot.commands.cancel import Cancel
 from bot.commands.command import Command
+from bot.commands.gpu import Gpu
 from bot.commands.help import Help
 from bot.commands.history import History
 from bot.commands.jobs import Jobs
 from bot.commands.language import SetLanguage
 from bot.commands.models import Models
 
-COMMANDS: tuple[type[Command], ...] = (Help, Jobs, Cancel, Models, History, SetLanguage)
+COMMANDS: tuple[type[Command], ...] = (Help, Jobs, Cancel, Models, History, Gpu, SetLanguage)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bot.admission import DeskSettings
     from bot.pictures import PictureReader
     from engines.catalogue import Model
+    from engines.pool import DeviceStatus
     from storage.store import Store
 
 
@@ -49,6 +50,7 @@ class Tools:
     forms: Sequence[type[Form]]
     clock: Callable[[], float]
     rng: Callable[[int], int]  # a number from 0 up to, not including, its argument
+    devices: Callable[[], Sequence[DeviceStatus]] = tuple
 
 
 @dataclass(frozen=True, kw_only=True)
