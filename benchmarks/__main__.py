@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import throughput
+from benchmarks import cleanup, throughput
 
 throughput.main()
+cleanup.main()

@@ -1,0 +1,216 @@
+"""Cleaning 1, 10 and 40 photos in a process that keeps its model, against a process that loads it for each photo.
+
+Each count runs in a process of its own, so that its peak memory is its own. LaMa is measured with a network of its
+shape and random weights where the real file is not given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import hashlib
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import described, keep
+
+COUNTS = (1, 10, 40)
+SIZE = (1024, 768)
+AT_ONCE = 8  # photos in flight
+MODELS = ("cv2", "big-lama")
+
+
+def photos(folder: Path, count: int) -> None:
+    """Photos of nothing, each with a spot to be taken out."""
+    chance = np.random.default_rng(0)
+    for i in range(count):
+        rough = Image.fromarray(chance.integers(0, 256, (SIZE[1] // 8, SIZE[0] // 8, 3), np.uint8))
+        rough.resize(SIZE, Image.Resampling.BICUBIC).save(folder / f"photo{i}.png", compress_level=1)
+        mask = Image.new("L", SIZE)
+        x, y = int(chance.integers(200, 700)), int(chance.integers(200, 500))
+        mask.paste(255, (x, y, x + 30, y + 20))
+        mask.save(folder / f"mask{i}.png")
+
+
+# ------------------------------------------------------------------ the process that is measured
+
+
+def child(folder: Path, model: str, count: int, device: str, threads: int, warm: bool) -> None:
+    """Clean photos and tell what it took, as JSON on stdout. `warm`: the first photo is done before the clock runs."""
+    from engines.cleanup import Cleaner
+    from engines.devices import probe
+    from engines.menders import reader
+    from engines.pool import Pool
+    from engines.requests import Cleanup
+    from engines.studio import EngineSettings, open_models
+
+    known_as(folder / "models" / "big-lama" / "big-lama.pt")
+    found = probe((device,), threads=threads)[0]
+
+    def cleaner(_: Any) -> Cleaner:
+        models = open_models(EngineSettings(models=folder / "models"), found)
+        return Cleaner(models, reader(folder / "models", models.device))
+
+    async def all_of_them() -> tuple[float, float, float]:
+        pool = Pool({Cleanup: cleaner}, [found], slots=AT_ONCE)
+        await pool.start()
+        try:
+            if warm:
+                await one(pool, 0, model, folder)
+            before, began = peak(), time.perf_counter()
+            turn = asyncio.Semaphore(AT_ONCE)
+
+            async def next_one(number: int) -> None:
+                async with turn:
+                    await one(pool, number, model, folder)
+
+            await asyncio.gather(*(next_one(i) for i in range(count)))
+            return time.perf_counter() - began, before, peak()
+        finally:
+            await pool.stop(10)
+
+    seconds, before, after = asyncio.run(all_of_them())
+    print(json.dumps({"seconds": seconds, "peak before": before, "peak": after}))
+
+
+async def one(pool: Any, number: int, model: str, folder: Path) -> None:
+    from engines.engine import Work
+    from engines.events import Failed
+    from engines.requests import Cleanup
+
+    place = folder / f"out{number}"
+    place.mkdir(exist_ok=True)
+    files = {kind: folder / f"{kind}{number}.png" for kind in ("photo", "mask")}
+    work = Work(number, "kim", Cleanup(image="photo", mask="mask", model=model), place, files)
+    async with aclosing(pool.run(work)) as events:
+        async for event in events:
+            if isinstance(event, Failed):
+                raise RuntimeError(f"{event.reason.en} {event.trace}")
+
+
+def known_as(file: Path) -> None:
+    """Let the list of downloads say that this file is big-lama, if it is another one."""
+    from engines import downloadable
+
+    true = downloadable.named("big-lama")
+    if true is None or not file.exists():
+        return
+    with file.open("rb") as opened:
+        sum = hashlib.file_digest(opened, "sha256").hexdigest()
+    told = dataclasses.replace(true.file, size=file.stat().st_size, sha256=sum)
+    rest = [download for download in downloadable.KNOWN if download.name != true.name]
+    downloadable.KNOWN = (*rest, dataclasses.replace(true, file=told))
+
+
+def peak() -> float:
+    """The most memory this process ever had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+# ------------------------------------------------------------------ the process that measures
+
+
+def compared(folder: Path, model: str, said: argparse.Namespace) -> dict[str, Any]:
+    """Warm and cold figures of a model."""
+    rows: dict[str, Any] = {}
+    for count in said.counts:
+        told, _ = measured(folder, model, count, said, warm=True)
+        rows[f"{count} photos"] = {
+            "s": round(told["seconds"], 2),
+            "s a photo": round(told["seconds"] / count, 3),
+            "peak MB": round(told["peak"]),
+        }
+    cold = sorted(measured(folder, model, 1, said, warm=False)[1] for _ in range(said.cold))
+    alone, warm = cold[len(cold) // 2], rows[f"{said.counts[-1]} photos"]["s a photo"]
+    return {
+        **rows,
+        "a process for each photo, s": round(alone, 2),
+        "times faster": round(alone / warm, 1),
+    }
+
+
+def measured(
+    folder: Path, model: str, count: int, said: argparse.Namespace, *, warm: bool
+) -> tuple[dict[str, float], float]:
+    """What a child tells, and how long it lived."""
+    options = ["--folder", str(folder), "--model", model, "--count", str(count), "--device", said.device]
+    options += ["--threads", str(said.threads), *(["--warm"] if warm else [])]
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.cleanup", *options], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return told, time.perf_counter() - began
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS))
+    parser.add_argument("--cold", type=int, default=3, help="how often the cold side is measured")
+    parser.add_argument("--lama", type=Path, help="the real big-lama.pt, instead of one of its shape")
+    for name in ("folder", "model", "count"):
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
+    parser.add_argument("--warm", action="store_true", help=argparse.SUPPRESS)
+    said = parser.parse_args(argv)
+    if said.folder:
+        child(Path(said.folder), said.model, int(said.count), said.device, said.threads, said.warm)
+        return
+    from engines.devices import probe
+
+    figures: dict[str, Any] = {"machine": described(probe((said.device,))[0].name), "size": list(SIZE)}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        photos(folder, max(said.counts))
+        figures["LaMa"] = placed(folder / "models" / "big-lama" / "big-lama.pt", said.lama)
+        for model in MODELS:
+            figures[model] = compared(folder, model, said)
+    show(figures, said.counts)
+    Console().print(f"kept in {keep('cleanup', figures).relative_to(Path.cwd())}")
+
+
+def placed(file: Path, real: Path | None) -> str:
+    """A LaMa at `file`; what it is, in words."""
+    file.parent.mkdir(parents=True)
+    if real is not None:
+        file.symlink_to(real.resolve())
+        return "the real file"
+    from benchmarks import lama_shape
+
+    return f"random weights of LaMa's shape, {lama_shape.save(file) / 1e6:.0f} million numbers"
+
+
+def show(figures: dict[str, Any], counts: list[int]) -> None:
+    """The figures as a table."""
+    table = Table(title="Cleaning photos: a model that stays, against a process for each photo")
+    table.add_column("")
+    for model in MODELS:
+        table.add_column(model, justify="right")
+    for count in counts:
+        for fact in ("s", "s a photo", "peak MB"):
+            cells = [str(figures[model][f"{count} photos"][fact]) for model in MODELS]
+            table.add_row(f"{count} photos, {fact}", *cells)
+    for fact in ("a process for each photo, s", "times faster"):
+        table.add_row(fact, *(str(figures[model][fact]) for model in MODELS))
+    Console().print(table)
+    Console().print(", ".join(f"{k}: {v}" for k, v in figures["machine"].items()), figures["LaMa"])
+
+
+if __name__ == "__main__":
+    main()
