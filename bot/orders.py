@@ -12,8 +12,8 @@ from bot.admission import admit, queue_of
 from bot.commands.command import Tools
 from bot.locale.numbers import size
 from bot.quotas import Used
+from bot.shelf import Asker, Shelf
 from bot.talk import Message, Person, Place
-from engines import catalogue
 from engines.requests import SEEDS, Request
 from engines.words import Language, Refusal, Words
 from storage import Missing
@@ -59,19 +59,18 @@ class Orders:
         today = await self.tools.store.usage.today(whose, who, quotas.midnight(now), quotas.day(now))
         return Used(today.jobs, today.seconds, today.open)
 
-    async def settled(self, request: R) -> tuple[R, tuple[Words, ...]]:
+    async def settled(self, request: R, by: Asker | None = None) -> tuple[R, tuple[Words, ...]]:
         """The request with its model's full name and a seed, and sentences about them.
 
-        Raises `Refusal` for a model it cannot have.
+        Raises `Refusal` for a model it cannot have; what `by` may not use is unknown to them, and without `by` what
+        not everybody may use.
         """
         request = request.settled(self.tools.rng(SEEDS))
         if "model" not in request.params():
             return request, ()
         settings, said = self.tools.settings, getattr(request, "model", "")
         wanted = said or settings.models.get(request.name, "")
-        model = await asyncio.to_thread(
-            catalogue.find, wanted, request.name, settings.models_folder, settings.model_paths
-        )
+        model = await Shelf(self.tools, by).find(wanted, request.name)
         notes = () if model.here else (_FETCHED(name=model.name, size=size(model.size)),)
         changed: dict[str, Any] = {"model": model.name}
         return dataclasses.replace(request, **changed), notes

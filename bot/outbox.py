@@ -72,6 +72,10 @@ class Outbox:
         """News of how a job goes, `eta` seconds before its end: shown soon, the newest only, or not at all."""
         self._living.show(job_id, progress, eta)
 
+    def limits(self, place: Place) -> Limits:
+        """What a message there can carry."""
+        return self._platforms[place.platform].limits(place)
+
     def wake(self) -> None:
         """Something may be to be said."""
         for woken in self._woken.values():

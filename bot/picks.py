@@ -67,7 +67,7 @@ class Picks:
         image = _photo(recipe)
         request: Request = Txt2Img(prompt=text) if command == "txt2img" else Img2Img(prompt=text, image=image)
         await self.orders.check(press.person)
-        request, notes = await self.orders.settled(request)
+        request, notes = await self.orders.settled(request, press)
         order = Order(press.key, press.person, press.place, press.language, request, notes)
         return await self.orders.place(order)
 

@@ -92,7 +92,7 @@ class Presses:
         known = request.params()
         changed = {name: value for name, value in changed.items() if name in known}
         await self.orders.check(press.person)
-        request, notes = await self.orders.settled(dataclasses.replace(request, **changed))
+        request, notes = await self.orders.settled(dataclasses.replace(request, **changed), press)
         return await self.orders.place(
             Order(press.key, press.person, press.place, press.language, request, notes)
         )

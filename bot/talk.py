@@ -93,6 +93,11 @@ Action = Literal[
     "totext",
     "toimage",
     "toinpaint",
+    "try",
+    "compare",
+    "download",
+    "discard",
+    "discarded",
 ]
 
 

@@ -108,7 +108,7 @@ def _named(said: str, models: Iterable[Model]) -> Model | None:
     """The model that answers to `said`; names of today go before former ones."""
     models = list(models)
     names = {old.casefold(): m for m in models for old in m.formerly}
-    names |= {alias: m for m in models for alias in _spellings(m)}
+    names |= {alias: m for m in models for alias in spellings(m)}
     return names.get(ALIASES.get(said.casefold(), said).casefold())
 
 
@@ -133,7 +133,7 @@ def find(
     """
     models = [m for m in known(folder, paths) if m.name not in hidden]
     names = {old.casefold(): m for m in models for old in m.formerly}
-    names |= {alias: m for m in models for alias in _spellings(m)}
+    names |= {alias: m for m in models for alias in spellings(m)}
     usual = _clips().default(models) if kind == INTERROGATE else DEFAULTS.get(kind or "", "")
     said = (name or usual).strip()
     key = {**ALIASES, **_clips().ALIASES}.get(said.casefold(), said).casefold()
@@ -220,7 +220,7 @@ def _with_copy(model: Model, local: Model | None) -> Model:
     return replace(model, path=local.path, size=local.size, kinds=local.kinds) if local else model
 
 
-def _spellings(model: Model) -> set[str]:
+def spellings(model: Model) -> set[str]:
     """All names a model answers to, folded."""
     full = [model.name, *(place.partition("@")[0] for place in model.places)]
     short = [model.name.rpartition("/")[2]]

@@ -21,11 +21,11 @@ ADD = "INSERT OR IGNORE INTO models VALUES (?, ?, ?, ?, ?, ?)"
 COPY = "INSERT INTO models SELECT ?, owner, place, shared, created, job FROM models WHERE name = ?"
 SHARE = "UPDATE models SET shared = ? WHERE name = ?"
 DELETE = "DELETE FROM models WHERE name = ?"
-# The training that made a folder: it had that name, and was at work when the folder's card was written.
+# The training that made a folder: it had that name, and was not over when the folder's card was written.
 TRAINING = """
 SELECT id, person, place FROM jobs
-WHERE command = 'train' AND json_extract(request, '$.save_as') = :name AND started <= :written + 1
-    AND (ended IS NULL OR ended >= :written - 60) AND state IN ('running', 'queued', 'done')
+WHERE command = 'train' AND json_extract(request, '$.save_as') = :name AND created <= :written + 1
+    AND (ended IS NULL OR ended >= :written - 60)
 ORDER BY id DESC LIMIT 1
 """
 OPEN = "SELECT id, state, request FROM jobs WHERE state IN ('queued', 'running') ORDER BY id"
@@ -75,7 +75,7 @@ class Models:
         await self._database.write(lambda db: db.execute(ADD, values))
 
     async def training(self, name: str, written: float) -> tuple[int, str, dict[str, Any]] | None:
-        """The training that made the folder `name`, whose card was written then: job, person, place."""
+        """The training for a model of this name whose card was written then: job, person, place."""
         values = {"name": name, "written": written}
         row = await self._database.read(lambda db: db.execute(TRAINING, values).fetchone())
         return (row["id"], row["person"], json.loads(row["place"])) if row else None

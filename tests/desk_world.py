@@ -15,7 +15,7 @@ from PIL import Image
 
 from bot.desk import Desk, DeskSettings
 from bot.pictures import PictureLimits, PictureReader
-from bot.talk import Invocation, Message, Person, Place, Press
+from bot.talk import Invocation, Limits, Message, Person, Place, Press
 from engines import catalogue
 from engines.words import Language
 from storage.jobs import Job
@@ -71,6 +71,7 @@ class Elsewhere:
 
     told: list[Any] = field(default_factory=list)
     error: Exception | None = None
+    carries: Limits = field(default_factory=lambda: Limits(10**7, 10, 2 * 10**7, 1.0, 2000))
 
     def wake(self) -> None:
         if self.error is not None:
@@ -82,6 +83,9 @@ class Elsewhere:
 
     async def take_back(self, job_id: int) -> None:
         self.told.append(("take back", job_id))
+
+    def limits(self, place: Place) -> Limits:
+        return self.carries
 
 
 @dataclass
