@@ -120,7 +120,7 @@ class Desk:
             raise TypeError(f"nobody answers {form.name}")
         await self.orders.check(said.person)
         # an unknown model is refused before anything is downloaded
-        settled, told = await self.orders.settled(form)
+        settled, told = await self.orders.settled(form, said)
         request, seen = await self.intake.stored(settled, heard)
         order = Order(said.key, said.person, said.place, said.language, request, (*notes, *told, *seen))
         return await self._with_mask(request, await self.orders.place(order), said.language)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from bot.talk import Invocation, Message
+from bot.talk import Invocation, Limits, Message, Place
 from engines.forms import Form
 from engines.words import Refusal, Words
 
@@ -26,6 +26,10 @@ class Wakeable(Protocol):
 
 
 class Mouth(Wakeable, Protocol):
+    def limits(self, place: Place) -> Limits:
+        """What a message there can carry."""
+        ...
+
     async def take_back(self, job_id: int) -> None:
         """Take away the message that shows a job's results, wherever it was said."""
         ...
