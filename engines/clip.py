@@ -6,6 +6,7 @@ The embedded CLIP and any other are opened by the same code. Safetensors only, n
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,14 @@ from engines.words import Refusal, Words
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 DTYPE = "float32"  # half precision saves little here, and rounds the ranking
+
+
+def _no_news(record: logging.LogRecord) -> bool:
+    """open_clip tells every step of a load through the root logger."""
+    return record.levelno >= logging.WARNING or "open_clip" not in record.pathname
+
+
+logging.getLogger().addFilter(_no_news)
 
 
 class Clip:

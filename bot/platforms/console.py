@@ -18,7 +18,7 @@ from rich.console import Console as Terminal
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from bot import grammar
+from bot import grammar, picks
 from bot.saving import save
 from bot.talk import Invocation, Limits, Message, Person, Place, Press
 from engines.words import Language, Refusal, Words
@@ -104,6 +104,10 @@ class Show:
             self._drop(message.job)
         if message.text:
             self.terminal.print(Markdown(message.text))
+        if message.choices:
+            named = "  ".join(f"{i} {one.label}" for i, one in enumerate(message.choices.options, 1))
+            self.terminal.print(f"{message.choices.placeholder}: {named}", markup=False, highlight=False)
+            self.terminal.print(f"  /pick {message.job} 1 2 txt2img", style="green", highlight=False)
         for path in files:
             self.terminal.print(f"  → {path}", style="green", highlight=False, soft_wrap=True)
 
@@ -131,6 +135,8 @@ class ShowJson:
         if message.bar:
             line |= {"step": message.bar.step, "total": message.bar.total}
         line |= dict(message.facts)
+        if message.choices:
+            line["choices"] = [option.label for option in message.choices.options]
         if message.kind == "finished":
             line["files"] = [str(path) for path in files]
             line.setdefault("seconds", 0.0)
@@ -183,10 +189,7 @@ class Console:
     async def _deliver(self, message: Message) -> None:
         if message.kind == "accepted":
             return  # `hear` has said so already
-        files = [
-            await asyncio.to_thread(self._keep, f.path, f"{message.job}-{f.name}") for f in message.files
-        ]
-        self.show.say(message, files)
+        self.show.say(message, await self._kept(message))
         if message.kind in ("finished", "failed"):
             self._end(message.job).set_result(message) if not self._end(message.job).done() else None
 
@@ -225,11 +228,23 @@ class Console:
             text=text,
             attachments=tuple(LocalFile(said) for said in grammar.references(text)),
         )
-        answer = await self.desk.hear(heard)
+        answer = await self._picked(heard) or await self.desk.hear(heard)
         self.show.say(answer, await self._kept(answer))
         if answer.kind != "accepted":
             return answer
         return await self._until_end(answer.job)
+
+    async def _picked(self, heard: Invocation) -> Message | None:
+        """`/pick 42 1 3 txt2img` stands for what a chat's menu and buttons do; None for any other saying."""
+        try:
+            said = picks.pressed_by_words(heard.text)
+        except Refusal as refusal:
+            return Message("refused", refusal.words.of(heard.language), command="pick")
+        if said is None or self.desk is None:
+            return None
+        job, values, action = said
+        press = Press(heard.key, heard.person, heard.place, heard.language, action, job, values=values)
+        return await self.desk.press(press)
 
     async def _until_end(self, job: int) -> Message:
         self._waiting = job
@@ -242,14 +257,8 @@ class Console:
         """Ctrl-C: press Cancel on the job that is waited for. False where none is."""
         if not self._waiting or self.desk is None:
             return False
-        press = Press(
-            f"console:cancel:{time.time_ns()}",
-            self.person,
-            self.place,
-            self.language,
-            "cancel",
-            self._waiting,
-        )
+        key = f"console:cancel:{time.time_ns()}"
+        press = Press(key, self.person, self.place, self.language, "cancel", self._waiting)
         self._presses.append(asyncio.ensure_future(self.desk.press(press)))
         return True
 

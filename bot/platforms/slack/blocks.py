@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from bot.menu import FORMS
-from bot.talk import Button, File, Message
+from bot.talk import Button, Choices, File, Message
 
 TEXT = 3000  # a section's characters
 MORE = 3  # sections at most: what is longer belongs in a file
 ALT = 2000
 BUTTONS = 25  # in one actions block
 LABEL = 75
+BOXES = 10  # options of one checkboxes element
 SLASH = "/studio"
 PICTURES = (".png", ".jpg", ".jpeg", ".gif")  # what an image block shows; no WebP
 
@@ -57,9 +58,11 @@ def is_shown(file: File) -> bool:
 
 
 def blocks_of(message: Message, text: str, pictures: Sequence[tuple[str, File]] = ()) -> list[Block]:
-    """Text, pictures (`(file id, file)`) and buttons."""
+    """Text, pictures (`(file id, file)`), boxes to tick and buttons."""
     drawn: list[Block] = [_section(part) for part in _split(text, TEXT)[:MORE]]
     drawn += [_image(file_id, file) for file_id, file in pictures]
+    if message.choices and message.choices.options:
+        drawn.append(_boxes(message.choices))
     for start in range(0, len(message.buttons), BUTTONS):
         row = [_button(button) for button in message.buttons[start : start + BUTTONS]]
         drawn.append({"type": "actions", "block_id": f"ds:{message.job}:{start}", "elements": row})
@@ -88,6 +91,22 @@ def _button(button: Button) -> Block:
         "text": {"type": "plain_text", "text": button.label[:LABEL], "emoji": True},
     }
     return drawn | ({"style": "danger"} if button.danger else {})
+
+
+def _boxes(choices: Choices) -> Block:
+    """What is ticked comes with the press of any button of the message, so Slack itself remembers it."""
+    options = [
+        {
+            "text": {"type": "plain_text", "text": one.label[:LABEL], "emoji": False},
+            "value": one.value[:LABEL],
+        }
+        for one in choices.options[:BOXES]
+    ]
+    ticked = [drawn for drawn, one in zip(options, choices.options, strict=False) if one.chosen]
+    boxes: Block = {"type": "checkboxes", "action_id": choices.id, "options": options}
+    boxes |= {"initial_options": ticked} if ticked else {}
+    text = {"type": "mrkdwn", "text": mrkdwn(choices.placeholder), "verbatim": True}
+    return {"type": "section", "block_id": choices.id, "text": text, "accessory": boxes}
 
 
 def _split(text: str, limit: int) -> list[str]:

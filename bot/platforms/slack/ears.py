@@ -73,6 +73,8 @@ class Ears:
 
     async def on_button(self, ack: Any, body: Body) -> None:
         await ack()
+        if body["actions"][0].get("type", "button") != "button":
+            return  # a box was ticked: which ones are comes with the button
         self.errands.once(f"slack:{body['trigger_id']}", self._button, body)
 
     async def on_form_button(self, ack: Any, body: Body) -> None:
@@ -163,10 +165,13 @@ class Ears:
             await self._press(key, asker, body, found.group(1), int(found.group(2)), int(found.group(3)))
 
     async def _press(self, key: str, asker: Asker, body: Body, action: str, job: int, index: int) -> None:
-        press = Press(key, asker.person, asker.place, asker.language, action, job, index)
+        values = payloads.ticked(body, job)
+        press = Press(
+            key, asker.person, asker.place, asker.language, action, job, index, values=values, forms=True
+        )
         answer = await self._desk.press(press)
         if answer.form:
-            await self._open(body, answer.form, _known(asker), answer=answer)
+            await self._open(body, answer.form, _known(asker), answer.given, answer=answer)
         else:
             await self._slack.mouth.tell(asker, answer)
 

@@ -32,6 +32,7 @@ SCOPES: dict[str, Words] = {
 SHORTCUTS = (
     ("ds:inpaint", "Inpaint…", "Put a defect into this picture"),
     ("ds:removebg", "Remove background…", "Cut the object out of this picture"),
+    ("ds:interrogate", "Interrogate…", "Find the words that describe this picture"),
     ("ds:use", "Use as input", "Make this the picture to work on"),
     ("ds:recipe", "Show recipe", "Tell how this picture was made"),
 )

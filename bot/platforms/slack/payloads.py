@@ -107,6 +107,19 @@ def our_job(message: Body) -> int | None:
     return None
 
 
+def ticked(body: Body, job: int) -> tuple[str, ...]:
+    """What is chosen now in the boxes of a job's message; it comes with every press of its buttons."""
+    blocks = ((body.get("state") or {}).get("values") or {}).values()
+    found = [
+        option["value"]
+        for elements in blocks
+        for action, element in elements.items()
+        if (match := BUTTON.match(action)) and int(match.group(2)) == job
+        for option in element.get("selected_options") or ()
+    ]
+    return tuple(str(value) for value in found)
+
+
 def spoken(text: str, bot: str) -> str:
     """A message's text without our own mention and without Slack's markup."""
     text = text.replace(f"<@{bot}>", " ") if bot else text
