@@ -14,11 +14,23 @@ from engines.words import Language, Refusal, Words
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """What a data set may be."""
+
+    folders: tuple[Path, ...] = ()  # of the server, that admins may train from
+    files: int = 5000  # most files in one
+    archive_bytes: int = 2_000_000_000  # largest ZIP with one
+
+
+@dataclass(frozen=True, slots=True)
 class DeskSettings:
     """What the owner of the studio decides about who may ask for what."""
 
     admins: frozenset[str] = frozenset()  # `Person.id`s
     upload_bytes: int = 25_000_000  # largest picture taken in
+    archive_bytes: int = 500_000_000  # largest ZIP taken in
+    archive_files: int = 500  # most files in it
+    training: TrainingSettings = TrainingSettings()
     queue_per_person: int = 20  # jobs of one person waiting or running at once; admins have no such limit
     queue_total: int = 1000  # jobs of everybody waiting at once
     language: Language = "en"  # where neither the person nor the platform says one

@@ -100,6 +100,8 @@ class Config(Section):
         return DeskSettings(
             admins=frozenset(self.admins),
             upload_bytes=int(self.limits.file_mb * 1e6),
+            archive_bytes=int(self.limits.archive_mb * 1e6),
+            archive_files=self.limits.archive_files,
             queue_per_person=self.limits.queue_per_person,
             queue_total=self.limits.queue_total,
             language=self.language,

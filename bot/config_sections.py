@@ -76,6 +76,12 @@ class LimitsOf(Section):
     file_mb: float = Field(
         default=25.0, ge=0.1, le=1000, description="largest picture taken in, in megabytes"
     )
+    archive_mb: float = Field(
+        default=500.0, ge=1, le=100000, description="largest ZIP taken in, in megabytes"
+    )
+    archive_files: int = Field(
+        default=500, ge=2, le=10000, description="most pictures of one ZIP, masks counted too"
+    )
     megapixels: float = Field(
         default=50.0, ge=0.01, le=500, description="most pixels of a picture, in millions"
     )
@@ -175,6 +181,18 @@ class History(Section):
 
     keep_days: int = Field(
         default=0, ge=0, le=100000, description="older results are deleted unless bookmarked; 0: never"
+    )
+
+
+class TrainingOf(Section):
+    """Data sets to train from."""
+
+    folders: tuple[str, ...] = Field(
+        default=(), description="folders of this machine that admins may train from (`dataset:folder:/…`)"
+    )
+    files: int = Field(default=5000, ge=1, le=1000000, description="most files in one data set")
+    archive_mb: float = Field(
+        default=2000.0, ge=0.1, le=1000000, description="largest ZIP with one, in megabytes"
     )
 
 

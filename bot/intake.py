@@ -6,15 +6,17 @@ Everything cheap is refused before anything is downloaded, and everything is ref
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bot import grammar
+from bot.batches import Batches, Sent, is_archive
 from bot.commands.command import Tools
 from bot.locale.markup import cut
 from bot.menu import form_named
+from bot.pairing import looks_like_mask
 from bot.talk import Attachment, Invocation, Person
 from engines.forms import Form
 from engines.requests import Request
@@ -39,13 +41,14 @@ class Heard:
     values: dict[str, Any]  # field → what was said in words
     files: dict[str, Attachment]  # field → what was attached
     spare: tuple[Attachment, ...] = ()  # attachments that have no place in this form
+    many: Sent | None = None  # many pictures for the picture field, and their masks
 
 
 def gather(said: Invocation) -> Heard:
     """Which command, which values, which file where. Raises `Refusal`."""
     if said.command:
-        filled, files, more = _options(said)
-        return _placed(form_named(said.command), filled, files, (*said.attachments, *more))
+        filled, files, several = _options(said)
+        return _placed(form_named(said.command), filled, files, (*said.attachments, *several))
     spoken = grammar.read(said.text)
     values: dict[str, Any] = dict(spoken.values)
     named = dict(spoken.files)
@@ -55,7 +58,12 @@ def gather(said: Invocation) -> Heard:
             named[name] = values.pop(name)
     free = list(said.attachments)
     files = {field: _attached(name, free, said.attachments) for field, name in named.items()}
-    return _placed(spoken.form, values, files, said.attachments)
+    more = {
+        field: [_attached(n, free, said.attachments) for n in names] for field, names in spoken.more.items()
+    }
+    for name in spoken.loose:
+        _attached(name, free, said.attachments)
+    return _placed(spoken.form, values, files, said.attachments, more)
 
 
 def _options(said: Invocation) -> tuple[dict[str, Any], dict[str, Attachment], list[Attachment]]:
@@ -94,14 +102,56 @@ def _attached(name: str, free: list[Attachment], all: Sequence[Attachment]) -> A
 
 
 def _placed(
-    form: type[Form], values: dict[str, Any], files: dict[str, Attachment], attachments: Sequence[Attachment]
+    form: type[Form],
+    values: dict[str, Any],
+    files: dict[str, Attachment],
+    attachments: Sequence[Attachment],
+    more: Mapping[str, Sequence[Attachment]] | None = None,
 ) -> Heard:
-    """Attachments without a name go to the picture fields that are free, in the order of the form."""
-    spare = [a for a in attachments if not any(a is taken for taken in files.values())]
+    """Attachments without a name go to the picture fields that are free, in the order of the form.
+
+    Where there are more than fields, or an archive, they are many pictures for one field.
+    """
+    more = more or {}
+    taken = [*files.values(), *(one for several in more.values() for one in several)]
+    spare: list[Attachment] = []
+    for attachment in attachments:
+        if not any(attachment is one for one in (*taken, *spare)):
+            spare.append(attachment)
+    fields: dict[str, str] = {
+        p.kind: name for name, p in reversed(form.params().items()) if p.kind in grammar.FILES
+    }
+    if sent := _many(fields, values, files, spare, more):
+        first = sent.photos[0]
+        return Heard(form, values, {**files, fields["picture"]: first}, many=sent)
     for name, p in form.params().items():
         if spare and p.kind in grammar.FILES and name not in files:
             files[name] = spare.pop(0)
     return Heard(form, values, files, tuple(spare))
+
+
+def _many(
+    fields: Mapping[str, str],
+    values: Mapping[str, Any],
+    files: Mapping[str, Attachment],
+    spare: Sequence[Attachment],
+    more: Mapping[str, Sequence[Attachment]],
+) -> Sent | None:
+    """What was sent as many pictures; None where each file has a field of its own.
+
+    A photo and a mask that say so by their names are told apart here too, whichever came first.
+    """
+    if "picture" not in fields:
+        return None
+    picture, mask = fields["picture"], fields.get("mask", "")
+    photos = [*([files[picture]] if picture in files else []), *more.get(picture, ()), *spare]
+    masks = [*([files[mask]] if mask in files else []), *more.get(mask, ())]
+    free = [name for name in (picture, mask) if name and name not in files and not values.get(name)]
+    pair = (
+        len(spare) == 2 and len(free) == 2 and looks_like_mask(spare[0].name) > looks_like_mask(spare[1].name)
+    )
+    several = bool(more) or len(spare) > len(free) or any(is_archive(a) for a in (*photos, *masks)) or pair
+    return Sent(tuple(photos), tuple(masks)) if several and photos else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +185,11 @@ class Intake:
 
     async def stored(self, request: Request, heard: Heard) -> tuple[Request, tuple[Words, ...]]:
         """The request with its pictures read, checked and stored. Raises `Refusal`."""
+        if heard.many is not None:
+            spec = next(
+                (str(heard.values.get(n) or "") for n, p in request.params().items() if p.kind == "mask"), ""
+            )
+            return await Batches(self.tools).stored(request, heard.many, spec)
         notes: list[Words] = []
         changed: dict[str, Any] = {}
         photo: bytes | Path | None = None

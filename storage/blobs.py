@@ -58,6 +58,15 @@ class Blobs:
         """Store a file's content; with `move` the file itself goes where it can. Raises `Full`."""
         return await asyncio.to_thread(self._put_file, path, move)
 
+    async def keep(self, names: Iterable[str]) -> None:
+        """Count them as put just now: a row that names them is about to come."""
+
+        def touch(names: list[str]) -> None:
+            for name in names:
+                self._touch(name)
+
+        await asyncio.to_thread(touch, list(names))
+
     async def read(self, name: str) -> bytes:
         """The bytes; `Missing` where there are none."""
         try:
