@@ -115,6 +115,18 @@ async def test_use_makes_a_result_the_next_photo(world: World) -> None:
         assert photo.getpixel((0, 0)) == (0, 0, 255)
 
 
+async def test_a_results_background_is_removed_by_a_message_menu(world: World) -> None:
+    await world.say("/txt2img a nut count:2")
+    await world.make(png(colour="red"), png(colour="blue"))
+    accepted = await world.press("removebg", 1, index=1, who=LEE)
+    job = await world.job(accepted.job)
+    assert (job.command, job.person) == ("removebg", LEE.id)
+    assert job.request["model"] == "u2netp"
+    assert job.request["image"] == (await world.store.results.of(1))[1].blob
+    await world.say("/removebg background:mauvish", Sent("a.png", png()))
+    assert await world.store.jobs.get(job.id + 1) is None, "refused before anything is promised"
+
+
 async def test_nothing_can_be_taken_from_a_job_without_pictures(world: World) -> None:
     await world.say("/txt2img x")
     for action in ("use", "vary"):

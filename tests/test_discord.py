@@ -410,9 +410,9 @@ async def test_menus_of_our_own_messages_are_their_buttons() -> None:
     desk = Desk()
     async with world(desk) as w:
         await w.platform.post(w.place, done([]), "ds42r")
-        for name in ("Use as input", "Show recipe"):
+        for name in ("Use as input", "Show recipe", "Remove background"):
             await w.ann.context_menu(w.channel, name, w.shown(w.ours()[0]))
-    assert [(press.action, press.job) for press in desk.heard] == [("use", 42), ("recipe", 42)]
+    assert [(press.action, press.job) for press in desk.heard] == [("use", 42), ("recipe", 42), ("removebg", 42)]
 
 
 async def test_menus_of_other_messages_are_about_their_first_picture() -> None:
@@ -420,13 +420,13 @@ async def test_menus_of_other_messages_are_about_their_first_picture() -> None:
     async with world(desk) as w:
         note = await w.bob.send(w.channel, "look", attachments=[("a.txt", b"x"), ("b.PNG", png("blue"))])
         await w.ann.context_menu(w.channel, "Use as input", note)
+        await w.ann.context_menu(w.channel, "Remove background", note)
         plain = await w.bob.send(w.channel, "no picture")
         result = await w.ann.context_menu(w.channel, "Show recipe", plain)
         assert "no picture" in text(result.response)
-    (said,) = desk.heard
-    assert said.command == "use"
-    assert said.options["image"].name == "b.PNG"
-    assert desk.files == [png("blue")]
+    assert [said.command for said in desk.heard] == ["use", "removebg"]
+    assert {said.options["image"].name for said in desk.heard} == {"b.PNG"}
+    assert desk.files == [png("blue")] * 2
 
 
 # Commands and limits
