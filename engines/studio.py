@@ -12,7 +12,7 @@ from engines.engine import Engine
 from engines.lane import Pace
 from engines.models import Models
 from engines.pool import Pool
-from engines.requests import Cleanup, Img2Img, Inpaint, Interrogate, RemoveBackground, Review, Txt2Img
+from engines.requests import Cleanup, Img2Img, Inpaint, Interrogate, RemoveBackground, Review, Train, Txt2Img
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,9 @@ def open_pool(settings: EngineSettings) -> Pool:
     def audit(device: Device) -> Engine:
         return open_audit(models(device))
 
+    def training(device: Device) -> Engine:
+        return open_training(settings, device, models(device))
+
     rows = settings.rows or (32 if any(d.kind == "cuda" for d in found) else 8)
     return Pool(
         {
@@ -73,6 +76,7 @@ def open_pool(settings: EngineSettings) -> Pool:
             Cleanup: cleanup,
             Interrogate: interrogation,
             Review: audit,
+            Train: training,
         },
         found,
         slots=settings.slots,
@@ -107,6 +111,19 @@ def open_diffusion(settings: EngineSettings, device: Device, models: Models | No
     from engines.diffusion import Diffusion
 
     return Diffusion(models)
+
+
+def open_training(settings: EngineSettings, device: Device, models: Models | None = None) -> Engine:
+    """The training engine on `device`; what it makes goes into the models folder. Imports torch."""
+    models = models or open_models(settings, device)
+
+    from engines.loading import reader
+    from engines.training.engine import DreamBooth
+
+    whole = reader(
+        settings.models, models.device, "float32", defaults=settings.defaults, paths=settings.model_paths
+    )
+    return DreamBooth(models, whole, settings.models, settings.model_paths)
 
 
 def open_audit(models: Models) -> Engine:

@@ -89,6 +89,16 @@ def learning_rate(method: str, parameters: int) -> float:
     return min(usual * max(1.0, math.sqrt(LARGE / max(parameters, 1))), most)
 
 
+def adapter_size(module: nn.Module, rank: int) -> int:
+    """Parameters of LoRA adapters on `module`, before there are any."""
+    targets = tuple(f".{name}" for name in (*UNET_TARGETS, *TEXT_TARGETS))
+    return sum(
+        rank * (layer.in_features + layer.out_features)
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear) and name.endswith(targets)
+    )
+
+
 def size(module: nn.Module) -> int:
     """Parameters."""
     return sum(p.numel() for p in module.parameters())

@@ -75,10 +75,18 @@ def _write_pipeline(folder: Path, base: Base, made: Made) -> None:
     for role, module in made.modules.items():
         saved: Any = module
         saved.save_pretrained(folder / role, safe_serialization=True)
+        _forget_origin(folder / role / "config.json")
     for role in FROZEN:
         if role not in made.modules:
             _frozen(folder / role, base, role)
     (folder / "model_index.json").write_text(json.dumps(_index(folder, base.plan.in_channels), indent=1))
+
+
+def _forget_origin(config: Path) -> None:
+    """Where the base lay on this machine is nobody's business."""
+    told = json.loads(config.read_text())
+    told.pop("_name_or_path", None)
+    config.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
 
 
 def _frozen(to: Path, base: Base, role: str) -> None:

@@ -69,6 +69,7 @@ class Learner:
         self.unet = unet
         self.text_encoder = text_encoder
         self.accelerated = accelerated
+        self.rates = rates
         self.noising = DDPMScheduler.from_config(dict(parts.scheduler_config))
         self.trained = {f"unet.{name}": p for name, p in copies.trainable(unet).items()}
         groups = [{"params": list(self.trained.values()), "lr": rates.unet}]
@@ -85,6 +86,12 @@ class Learner:
         )
         self._texts: dict[str, torch.Tensor] = {}
         self.learning()
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        now: float = self.optimizer.param_groups[0]["lr"]
+        return now
 
     def learning(self) -> None:
         """Ready for gradients (after samples were drawn)."""
@@ -116,7 +123,8 @@ class Learner:
             for part, share in rows.coefficients(self.request).items()
             if counts[part]
         }
-        step, told = Step(rate=self.optimizer.param_groups[0]["lr"]), []
+        told: list[tuple[Row, float]] = []
+        step = Step(rate=self.rate)
         try:
             for batch in batches:
                 told += self._batch(batch, sights, weights, step)

@@ -37,6 +37,7 @@ class Item:
     pixels: np.ndarray[Any, Any] | None = None  # (side, side, 3) of the photo, for inpainting
     hole: Bits | None = None  # (side, side)
     seen: bool = False  # the photo is one of those that are learnt
+    name: tuple[chance.Name, ...] = ("sample",)  # what its noise is drawn for
 
 
 def items(request: Train, concepts: Sequence[Concept], files: Mapping[str, Path], side: int) -> list[Item]:
@@ -80,9 +81,7 @@ class Round:
         cells = side // parts.scale
         shape = (parts.vae.config.latent_channels, cells, cells)
         seed = learner.request.seed
-        noise = torch.stack(
-            [chance.noise(shape, seed, "sample", item.concept, i) for i, item in enumerate(shown)]
-        )
+        noise = torch.stack([chance.noise(shape, seed, *item.name, item.concept, "noise") for item in shown])
         self._latents = (noise * self._scheduler.init_noise_sigma).to(parts.device)
         self._extra = self._holes(parts, seed)
 
@@ -96,7 +95,7 @@ class Round:
             assert item.hole is not None
             hole = latents.hole(item.hole)
             encoded = latents.Encoded(parts, latents.pixels(Image.fromarray(item.pixels)) * (hole < 0.5))
-            own = torch.Generator("cpu").manual_seed(chance.number(seed, "sample", "hole", item.concept))
+            own = torch.Generator("cpu").manual_seed(chance.number(seed, *item.name, item.concept, "hole"))
             mask = latents.shrunk(hole, parts.scale).to(parts.device)
             rows.append(torch.cat([mask, encoded.draw(own).float()], dim=1))
         return torch.cat(rows)

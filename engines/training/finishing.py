@@ -1,0 +1,237 @@
+"""What people see of a training: the note and preview while it runs, the model and report at its end."""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from engines import pictures, recipe
+from engines.engine import Packing
+from engines.events import Artifact
+from engines.training import drawing, export
+from engines.training.export import CARD, LIST, Base, Made
+from engines.training.record import FILE, Record
+from engines.training.request import Train
+from engines.training.run import Training, fingerprint
+from engines.training.samples import Item
+from engines.words import Words
+
+# ------------------------------------------------------------------ while it runs
+
+
+def note(run: Training) -> Words:
+    """The line under the bar."""
+    tick = run.timeline.at(min(run.done, run.total - 1))
+    if tick.kind == "class":
+        return _CLASS(made=run.done // (tick.span or 1) if run.wanted else 0, all=len(run.wanted))
+    told = _NOTE(
+        step=run.learnt,
+        steps=run.timeline.steps,
+        loss=_loss(run.record.whole.mean.value),
+        each=_each(run.record),
+        rate=f"{run.learner.rate:.1e}",
+        memory=_memory(run.parts.device),
+        left=_duration(_left(run)),
+    )
+    return told + _SAMPLING if tick.kind == "sample" and run.round is not None else told
+
+
+def _each(record: Record) -> str:
+    """ " (scratch 0.081, dent 0.112)", where there is more than one."""
+    told = [
+        f"{n} {_loss(c.mean.value)}" for n, c in zip(record.names, record.concepts, strict=True) if c.steps
+    ]
+    return f" ({', '.join(told)})" if len(told) > 1 else ""
+
+
+def _left(run: Training) -> float:
+    """Seconds to the end at this life's pace."""
+    ticks = run.done - run.first
+    return (time.monotonic() - run.clock) / ticks * (run.total - run.done) if ticks else 0.0
+
+
+def _memory(device: str) -> str:
+    """What the device's memory holds; the most that the process has held where there is no device."""
+    if torch.device(device).type == "cuda":
+        return f"{torch.cuda.memory_allocated(device) / 2**30:.1f} GiB"
+    unit = 1 if sys.platform == "darwin" else 1024
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.1f} GiB"
+
+
+def _loss(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _duration(seconds: float) -> Words:
+    if seconds < 90:
+        return Words(f"{seconds:.0f} s", f"{seconds:.0f}초")
+    if seconds < 5400:
+        return Words(f"{seconds / 60:.0f} min", f"{seconds / 60:.0f}분")
+    return Words(f"{seconds / 3600:.1f} h", f"{seconds / 3600:.1f}시간")
+
+
+def preview(run: Training) -> bytes:
+    """The curves, and under them the newest samples, as JPEG."""
+    curves = _picture(drawing.losses(run.record, 5.0, 2.6))
+    if not run.pictures:
+        return drawing.jpeg(curves)
+    newest = run.pictures[max(run.pictures)]
+    row = drawing.sheet([(name, [p]) for name, p in zip(_short(run.record.names), newest, strict=True)], 128)
+    return drawing.jpeg(drawing.stacked(curves, row))
+
+
+def _short(names: tuple[str, ...]) -> list[str]:
+    return [name[:18] for name in names]
+
+
+def _picture(data: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(data)) as picture:
+        picture.load()
+        return picture
+
+
+# ------------------------------------------------------------------ at its end
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that the packing needs, on the CPU and nobody else's."""
+
+    request: Train
+    training: str
+    job: int
+    folder: Path  # the work's
+    base: Base
+    made: Made
+    record: Record
+    sheet: Image.Image | None
+    card: dict[str, Any]
+
+
+def packing(run: Training, base: Base, models: Path) -> Packing:
+    """Take what was trained along; the function writes the model's folder and the report's pictures."""
+    run.record.sync()
+    report = Report(
+        request=run.request,
+        training=fingerprint(run.work),
+        job=run.work.id,
+        folder=run.work.folder,
+        base=base,
+        made=export.made(run.request.method, run.learner.unet, run.learner.text_encoder),
+        record=run.record,
+        sheet=_sheet(run),
+        card=export.card(run.request, base, run.concepts, _facts(run)),
+    )
+    run.notes.append(_done(run))
+    return lambda: _packed(report, models)
+
+
+def _facts(run: Training) -> dict[str, Any]:
+    """What the card says of how it went."""
+    own = zip(run.record.names, run.record.concepts, strict=True)
+    return {
+        "job": run.work.id,
+        "training": fingerprint(run.work),
+        "steps": run.timeline.steps,
+        "resolution": run.side,
+        "learning_rate": run.learner.rates.unet,
+        "seconds": round(run.seconds, 1),
+        "loss": {name: curve.mean.value for name, curve in own if curve.steps},
+        "versions": pictures.versions(),
+    }
+
+
+def _packed(report: Report, models: Path) -> tuple[Artifact, ...]:
+    """On any thread."""
+    curves = drawing.losses(report.record)
+    folder = report.folder / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    export.write_weights(folder, report.base, report.made)
+    shutil.copyfile(report.record.path, folder / FILE)
+    (folder / "loss.png").write_bytes(curves)
+    if (drawn := report.folder / "samples").is_dir():
+        shutil.copytree(drawn, folder / "samples")
+    if report.sheet is not None:
+        report.sheet.save(folder / "samples" / "samples.png")
+    (folder / LIST).write_text(_json(export.concepts_list(report.request)), encoding="utf-8")
+    card = {**report.card, "files": export.hashes(folder), "finished": round(time.time())}
+    (folder / CARD).write_text(_json(card), encoding="utf-8")
+    export.place(folder, models, report.request.save_as, report.training)
+    return tuple(_artifacts(report, curves))
+
+
+def _artifacts(report: Report, curves: bytes) -> list[Artifact]:
+    """The report's pictures, in the work's folder."""
+    name = report.request.save_as
+    shown = {} if report.sheet is None else {"samples": drawing.png(report.sheet)}
+    made = []
+    for kind, data in (shown | {"loss": curves}).items():
+        path = recipe.write(report.folder / f"{kind}.png", data)
+        size = _picture(data).size
+        made.append(Artifact(path, f"{name}-{kind}.png", "image/png", {}, *size))
+    return made
+
+
+def _sheet(run: Training) -> Image.Image | None:
+    """Before, during and after, a row a concept; for inpainting the photo with its hole first."""
+    if not run.pictures:
+        return None
+    last = run.timeline.steps
+    titles = {
+        after: "before" if after == 0 else "after" if after == last else f"step {after}"
+        for after in run.pictures
+    }
+    columns = [(titles[after], run.pictures[after]) for after in sorted(run.pictures)]
+    holes = [_hole(item) for item in run.items]
+    photos = [hole for hole in holes if hole is not None]
+    return drawing.sheet([("photo, hole", photos), *columns] if photos else columns)
+
+
+def _hole(item: Item) -> Image.Image | None:
+    if item.pixels is None or item.hole is None:
+        return None
+    shown = item.pixels.copy()
+    shown[item.hole] = shown[item.hole] // 2 + [127, 0, 60]
+    return Image.fromarray(shown)
+
+
+def _done(run: Training) -> Words:
+    prompt = run.concepts[0].prompt
+    command = "txt2img" if run.request.mode == "normal" else "inpaint"
+    return _DONE(
+        name=run.request.save_as,
+        steps=run.timeline.steps,
+        time=_duration(run.seconds),
+        loss=_loss(run.record.whole.mean.value),
+        each=_each(run.record),
+        command=command,
+        prompt=prompt,
+    )
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False, indent=1)
+
+
+_NOTE = Words(
+    "Step {step}/{steps} · loss {loss}{each} · rate {rate} · {memory} · {left} left",
+    "스텝 {step}/{steps} · 손실 {loss}{each} · 학습률 {rate} · {memory} · 남은 시간 {left}",
+)
+_SAMPLING = Words("· drawing samples", "· 샘플 생성 중")
+_CLASS = Words("Making pictures of the class: {made}/{all}", "클래스 이미지 생성 중: {made}/{all}")
+_DONE = Words(
+    '`{name}` is trained: {steps} steps in {time}, loss {loss}{each}. Try it: /{command} model:{name} prompt:"{prompt}"',
+    "`{name}` 학습을 마쳤습니다. {steps}스텝, {time}, 손실 {loss}{each}. "
+    '사용해 보기: /{command} model:{name} prompt:"{prompt}"',
+)

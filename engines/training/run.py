@@ -1,0 +1,225 @@
+"""A training in flight, and how one begins: from nothing or from its newest checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+
+from engines.engine import Run, Work
+from engines.models import Blueprint, Lease, Parts
+from engines.training import checkpoints, classes, copies
+from engines.training.accelerated import Accelerated
+from engines.training.checkpoints import Checkpoint
+from engines.training.concepts import Concept, Order
+from engines.training.learner import Learner, rates
+from engines.training.record import Record
+from engines.training.request import FULL, LORA, NORMAL, Train
+from engines.training.samples import Item, Round
+from engines.training.sights import Sights
+from engines.training.timeline import Timeline
+from engines.words import Refusal, Words
+
+PRECISION = {"bfloat16": "bf16", "float16": "fp16"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Training(Run):
+    """One training in flight."""
+
+    request: Train
+    parts: Parts
+    leases: list[Lease]
+    learner: Learner
+    concepts: tuple[Concept, ...]
+    order: Order
+    sights: Sights
+    record: Record
+    timeline: Timeline
+    wanted: Sequence[classes.Wanted]
+    items: Sequence[Item]
+    side: int
+    batch: int  # samples at once; halved where the memory is short
+    saved: int = 0  # steps in the newest checkpoint
+    over: bool = False  # nothing more to be saved: it is done, or broken
+    halved: bool = False
+    round: Round | None = None
+    pictures: dict[int, list[Image.Image]] = field(default_factory=dict)  # after how many steps → samples
+    news: bool = False  # whether a preview would show something new
+    seconds: float = 0.0  # spent on ticks, in all lives
+    clock: float = field(default_factory=time.monotonic)  # when this life began
+    first: int = 0  # ticks done when this life began
+
+    @property
+    def learnt(self) -> int:
+        """Optimizer steps done."""
+        return self.timeline.learnt(self.done)
+
+    @property
+    def whole_batch(self) -> int:
+        """Samples of one optimizer step, whatever batches they go in."""
+        return self.request.batch * self.request.accumulation
+
+
+def fingerprint(work: Work) -> str:
+    """What makes a training this one and no other."""
+    told = json.dumps([work.id, work.request.to_json()], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+# ------------------------------------------------------------------ what is trained
+
+
+def learner(request: Train, parts: Parts, private: Blueprint | None) -> Learner:
+    """The learner, with modules of its own. `private`: the base in float32, where weights of its own are needed."""
+    precision = chosen_precision(request, parts)
+    unet = _trained(request, parts.unet, private, "unet", copies.UNET_TARGETS)
+    words = _trained(request, parts.text_encoder, private, "text_encoder", copies.TEXT_TARGETS)
+    encoder = words if request.text_encoder else None
+    if request.gradient_checkpointing:
+        _save_memory(unet, encoder)
+    accelerated = Accelerated(parts.device, precision)
+    return Learner(request, parts, unet, encoder, accelerated, rates(request, unet))
+
+
+def _trained(
+    request: Train, shared: nn.Module, private: Blueprint | None, role: str, targets: tuple[str, ...]
+) -> nn.Module:
+    if role == "text_encoder" and not request.text_encoder:
+        return shared
+    own: nn.Module | None = None
+    if private is not None:
+        own = next(piece for piece in private.pieces if piece.role == role).load()
+    if request.method == LORA:
+        return copies.with_adapters(own or shared, request.rank, targets, request.seed, "adapters", role)
+    assert own is not None
+    return own.requires_grad_(True)
+
+
+def _save_memory(unet: Any, encoder: Any) -> None:
+    unet.enable_gradient_checkpointing()
+    if encoder is not None:
+        encoder.gradient_checkpointing_enable()
+
+
+def needs_private(request: Train, parts: Parts) -> bool:
+    """Whether a copy of the base's weights is needed, not just adapters."""
+    return request.method == FULL or (chosen_precision(request, parts) == "no" and parts.dtype != "float32")
+
+
+def chosen_precision(request: Train, parts: Parts) -> str:
+    """ "no", "fp16" or "bf16". Raises `Refusal` where the device cannot."""
+    kind = torch.device(parts.device).type
+    if request.precision == "auto":
+        return PRECISION.get(parts.dtype, "no") if kind == "cuda" else "no"
+    if request.precision == "fp16" and kind != "cuda":
+        raise Refusal(_NO_FP16(device=parts.device))
+    return request.precision
+
+
+def check(request: Train, parts: Parts) -> None:
+    """`Refusal` where this base, or this machine, cannot do what is asked."""
+    if parts.adapter:
+        raise Refusal(_IS_LORA(name=parts.name))
+    wanted = 4 if request.mode == NORMAL else 9
+    if parts.in_channels != wanted:
+        raise Refusal((_NOT_INPAINT if wanted == 9 else _NOT_PICTURES)(name=parts.name, mode=request.mode))
+    if parts.prediction_type not in ("epsilon", "v_prediction", "sample"):
+        raise Refusal(_PREDICTION(name=parts.name, kind=parts.prediction_type))
+    gpu = torch.device(parts.device).type == "cuda"
+    if request.adam8bit and not (gpu and importlib.util.find_spec("bitsandbytes")):
+        raise Refusal(_NO_8BIT)
+    chosen_precision(request, parts)
+
+
+def side(request: Train, parts: Parts) -> int:
+    """The crop's side in pixels: whole cells at the UNet's coarsest level."""
+    whole: int = parts.scale * 2 ** (len(parts.unet.config.block_out_channels) - 1)
+    return max(whole, round((request.resolution or parts.native) / whole) * whole)
+
+
+def memory(request: Train, parts: Parts) -> int:
+    """Bytes that the training holds beside the base: weights of its own, gradients, Adam's two, what a batch takes.
+
+    The last is a rule of thumb: numbers kept for the gradients grow with cells, rows and the UNet's width.
+    """
+    modules = [parts.unet, *([parts.text_encoder] if request.text_encoder else [])]
+    whole = sum(map(copies.size, modules))
+    trained = whole if request.method == FULL else sum(copies.adapter_size(m, request.rank) for m in modules)
+    own = whole if needs_private(request, parts) else trained
+    cells = (side(request, parts) // parts.scale) ** 2
+    width: int = sum(parts.unet.config.block_out_channels)
+    kept = cells * request.rows * width * (200 if request.gradient_checkpointing else 900)
+    return int(4 * own + 12 * trained + kept)
+
+
+# ------------------------------------------------------------------ going on
+
+
+def state(run: Training) -> dict[str, Any]:
+    """What a checkpoint says beside its tensors."""
+    scaler = run.learner.accelerated.scaler
+    return {
+        "training": fingerprint(run.work),
+        "schedule": {k: v for k, v in run.learner.schedule.state_dict().items() if k != "lr_lambdas"},
+        "scaler": None if scaler is None else scaler.state_dict(),
+        "batch": run.batch,
+        "halved": run.halved,
+        "seconds": run.seconds,
+    }
+
+
+def checkpoint(run: Training, step: int) -> Checkpoint:
+    made = run.learner
+    return Checkpoint(step, state(run), made.trained, checkpoints.optimizer_tensors(made.optimizer))
+
+
+def restore(made: Learner, kept: Checkpoint) -> None:
+    """Everything that a step changes, as it was."""
+    with torch.no_grad():
+        for name, parameter in made.trained.items():
+            parameter.copy_(kept.weights[name])
+    checkpoints.restore_optimizer(made.optimizer, kept.optimizer)
+    made.schedule.load_state_dict(kept.state["schedule"])
+    for group, rate in zip(made.optimizer.param_groups, made.schedule.get_last_lr(), strict=True):
+        group["lr"] = rate
+    if made.accelerated.scaler is not None and kept.state["scaler"] is not None:
+        made.accelerated.scaler.load_state_dict(kept.state["scaler"])
+
+
+_NO_FP16 = Words(
+    "precision:fp16 needs a GPU; this device is {device}. Use auto, no or bf16.",
+    "precision:fp16에는 GPU가 필요한데 이 장치는 {device}입니다. auto, no, bf16 중에서 골라 주세요.",
+)
+_IS_LORA = Words(
+    "`{name}` is a LoRA. A training starts from a whole model: choose the base it was made for.",
+    "`{name}`은(는) LoRA입니다. 학습은 온전한 모델에서 시작해야 하므로 그 원본 모델을 골라 주세요.",
+)
+_NOT_INPAINT = Words(
+    "mode:{mode} teaches an inpainting model, and `{name}` is made for whole pictures. Choose an inpainting base such as "
+    "`defect-studio/mini-inpaint` or `stable-diffusion-2-inpainting`, or mode:normal.",
+    "mode:{mode}는 인페인팅 모델을 학습하는 방식인데 `{name}`은(는) 그림 전체를 만드는 모델입니다. "
+    "`defect-studio/mini-inpaint`나 `stable-diffusion-2-inpainting` 같은 인페인팅 모델을 고르거나 mode:normal을 쓰세요.",
+)
+_NOT_PICTURES = Words(
+    "mode:normal teaches a model of whole pictures, and `{name}` is made for inpainting. Choose a base such as "
+    "`defect-studio/mini` or `stable-diffusion-v1-5`, or mode:defect.",
+    "mode:normal은 그림 전체를 만드는 모델을 학습하는 방식인데 `{name}`은(는) 인페인팅 모델입니다. "
+    "`defect-studio/mini`나 `stable-diffusion-v1-5` 같은 모델을 고르거나 mode:defect를 쓰세요.",
+)
+_PREDICTION = Words(
+    "The model `{name}` predicts “{kind}”, which cannot be trained here.",
+    "`{name}` 모델은 “{kind}” 예측 방식이라 여기서 학습할 수 없습니다.",
+)
+_NO_8BIT = Words(
+    "8-bit Adam needs an NVIDIA GPU and the bitsandbytes package, which are not here. Leave adam8bit off.",
+    "8비트 Adam에는 NVIDIA GPU와 bitsandbytes 패키지가 필요한데 여기에는 없습니다. adam8bit를 꺼 주세요.",
+)
