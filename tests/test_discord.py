@@ -412,7 +412,11 @@ async def test_menus_of_our_own_messages_are_their_buttons() -> None:
         await w.platform.post(w.place, done([]), "ds42r")
         for name in ("Use as input", "Show recipe", "Remove background"):
             await w.ann.context_menu(w.channel, name, w.shown(w.ours()[0]))
-    assert [(press.action, press.job) for press in desk.heard] == [("use", 42), ("recipe", 42), ("removebg", 42)]
+    assert [(press.action, press.job) for press in desk.heard] == [
+        ("use", 42),
+        ("recipe", 42),
+        ("removebg", 42),
+    ]
 
 
 async def test_menus_of_other_messages_are_about_their_first_picture() -> None:

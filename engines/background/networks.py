@@ -172,9 +172,10 @@ class Rmbg:
         import torch
         from safetensors.torch import load_file
 
-        network = lone.module("iopaint.plugins", "briarmbg").BriaRMBG()
+        with torch.device("meta"):  # no numbers by chance that are thrown away at once
+            network = lone.module("iopaint.plugins", "briarmbg").BriaRMBG()
         try:
-            network.load_state_dict(load_file(path, device="cpu"))
+            network.load_state_dict(load_file(path, device="cpu"), assign=True)
         except RuntimeError as error:
             raise Refusal(_FOREIGN(file=path.name)) from error
         self._network = network.to(device).eval().requires_grad_(False)
