@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from bot.comparing import table
 from bot.part_files import Made
 from bot.sheets import Cell, contact_sheet
 from engines.engine import Work
@@ -30,7 +31,7 @@ class Assembly:
 
 Assembler = Callable[[Assembly], tuple[Artifact, ...]]  # on a thread; writes into `work.folder`
 
-ASSEMBLERS: dict[str, Assembler] = {}  # command → its own way
+ASSEMBLERS: dict[str, Assembler] = {"compare": table}  # command → its own way
 
 
 def assembled(assembly: Assembly) -> tuple[Artifact, ...]:

@@ -9,8 +9,8 @@ LABELS: dict[Action, Words] = {
     "try": Words("Try it", "써 보기"),
     "compare": Words("Compare", "비교하기"),
     "download": Words("Download", "다운로드"),
-    "discard": Words("Delete model", "모델 삭제"),
-    "discarded": Words("Really delete", "정말 삭제"),
+    "scrap": Words("Delete model", "모델 삭제"),
+    "scrapped": Words("Really delete", "정말 삭제"),
 }
 
 
@@ -21,11 +21,11 @@ def after_training(job: int, language: Language, *, own: bool = True) -> tuple[B
     """
     buttons = [_button("try", job, language), _button("compare", job, language)]
     buttons.append(_button("download", job, language, index=1))
-    return (*buttons, _button("discard", job, language)) if own else tuple(buttons)
+    return (*buttons, _button("scrap", job, language)) if own else tuple(buttons)
 
 
 def confirmation(job: int, language: Language) -> Button:
-    return _button("discarded", job, language)
+    return _button("scrapped", job, language)
 
 
 def next_part(job: int, language: Language, part: int) -> Button:
@@ -34,4 +34,4 @@ def next_part(job: int, language: Language, part: int) -> Button:
 
 
 def _button(action: Action, job: int, language: Language, index: int = 0) -> Button:
-    return Button(action, job, LABELS[action].of(language), index, danger=action in ("discard", "discarded"))
+    return Button(action, job, LABELS[action].of(language), index, danger=action in ("scrap", "scrapped"))

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from bot import quotas, replies
 from bot.admission import admit, queue_of
 from bot.commands.command import Tools
+from bot.comparing import settled as compared
 from bot.locale.numbers import size
 from bot.quotas import Used
 from bot.shelf import Asker, Shelf
 from bot.talk import Message, Person, Place
-from engines.requests import SEEDS, Request
+from engines.requests import SEEDS, Compare, Request
 from engines.words import Language, Refusal, Words
 from storage import Missing
 from storage.jobs import Job
@@ -66,11 +67,14 @@ class Orders:
         not everybody may use.
         """
         request = request.settled(self.tools.rng(SEEDS))
+        if isinstance(request, Compare):
+            table, told = await compared(self.tools, request, by)
+            return cast("R", table), told
         if "model" not in request.params():
             return request, ()
         settings, said = self.tools.settings, getattr(request, "model", "")
-        wanted = said or settings.models.get(request.name, "")
-        model = await Shelf(self.tools, by).find(wanted, request.name)
+        wanted = said or settings.models.get(request.model_kind, "")
+        model = await Shelf(self.tools, by).find(wanted, request.model_kind)
         notes = () if model.here else (_FETCHED(name=model.name, size=size(model.size)),)
         changed: dict[str, Any] = {"model": model.name}
         return dataclasses.replace(request, **changed), notes

@@ -54,7 +54,7 @@ def contact_sheet(cells: Sequence[Cell]) -> Image.Image:
 
 def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, at: tuple[int, int], side: int) -> None:
     left, top = at
-    thumb = _thumbnail(cell.picture, side) if cell.picture else None
+    thumb = thumbnail(cell.picture, side) if cell.picture else None
     box = (left, top, left + side - 1, top + side - 1)
     if thumb is not None:
         left, top = left + (side - thumb.width) // 2, top + (side - thumb.height) // 2
@@ -69,7 +69,7 @@ def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, at: tuple[
         draw.line((box[0], box[3], box[2], box[1]), fill=RED, width=3)
 
 
-def _thumbnail(path: Path, side: int) -> Image.Image | None:
+def thumbnail(path: Path, side: int) -> Image.Image | None:
     """In RGB, transparency over a chequered ground; None for what cannot be drawn."""
     try:
         with Image.open(path) as opened:
@@ -96,18 +96,21 @@ def _chequered(size: tuple[int, int]) -> Image.Image:
 
 
 def _write(draw: ImageDraw.ImageDraw, cell: Cell, at: tuple[int, int], side: int, number: int) -> None:
-    font = _font(cell.label)
+    font = font_for(cell.label)
     label = cell.label if font else f"#{number}"
     colour = RED if cell.failed else INK
     draw.text(
-        (at[0], at[1] + 2), _shortened(label, font or _plain(), side), fill=colour, font=font or _plain()
+        (at[0], at[1] + 2),
+        shortened(label, font or plain_font(), side),
+        fill=colour,
+        font=font or plain_font(),
     )
-    words = _font(cell.text) if cell.text else None
-    for i, line in enumerate(_wrapped(cell.text, words, side, 3) if words else ()):
+    words = font_for(cell.text) if cell.text else None
+    for i, line in enumerate(wrapped(cell.text, words, side, 3) if words else ()):
         draw.text((at[0], at[1] + 2 + (i + 1) * LINE), line, fill=FAINT, font=words)
 
 
-def _shortened(text: str, font: Font, width: int) -> str:
+def shortened(text: str, font: Font, width: int) -> str:
     """The text within `width` pixels; its end, which tells files apart, is kept."""
     if font.getlength(text) <= width:
         return text
@@ -117,29 +120,29 @@ def _shortened(text: str, font: Font, width: int) -> str:
     return short
 
 
-def _wrapped(text: str, font: Font, width: int, most: int) -> list[str]:
+def wrapped(text: str, font: Font, width: int, most: int) -> list[str]:
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
         if font.getlength(longer) <= width or not lines[-1]:
             lines[-1] = longer
         elif len(lines) == most:
-            lines[-1] = _shortened(lines[-1] + " …", font, width)
+            lines[-1] = shortened(lines[-1] + " …", font, width)
             break
         else:
             lines.append(word)
-    return [_shortened(line, font, width) for line in lines]
+    return [shortened(line, font, width) for line in lines]
 
 
 @cache
-def _plain() -> Font:
+def plain_font() -> Font:
     return ImageFont.load_default(TEXT)
 
 
-def _font(text: str) -> Font | None:
+def font_for(text: str) -> Font | None:
     """A font that has all letters of the text; None where this machine has none."""
     if all(ord(c) < 0x180 or c in "–—…“”‘’" for c in text):
-        return _plain()
+        return plain_font()
     return next((font for font in _installed() if all(_has(font, c) for c in set(text))), None)
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from engines.background.request import RemoveBackground as RemoveBackground
+from engines.compare_form import Compare as Compare
 from engines.forms import param
 from engines.interrogate_form import Interrogate as Interrogate
 from engines.request import SEEDS as SEEDS
 from engines.request import Request as Request
-from engines.training.request import Train
+from engines.training.request import Train as Train
 from engines.training.review import Review as Review
 from engines.words import Words
 
@@ -224,7 +225,16 @@ class Cleanup(Request):
 
 Masked = Inpaint | Cleanup  # what changes a photo where a mask is white
 
-MENU: tuple[type[Request], ...] = (Txt2Img, Img2Img, Inpaint, RemoveBackground, Cleanup, Interrogate, Train)
+MENU: tuple[type[Request], ...] = (
+    Txt2Img,
+    Img2Img,
+    Inpaint,
+    RemoveBackground,
+    Cleanup,
+    Interrogate,
+    Train,
+    Compare,
+)
 
 
 HIDDEN: tuple[type[Request], ...] = (Review,)  # made by the bot itself, never asked for by name
