@@ -9,9 +9,10 @@ from pathlib import Path
 from engines import devices
 from engines.devices import Device
 from engines.engine import Engine
-from engines.lane import Pace
+from engines.lane import Factory, Pace
 from engines.models import Models
 from engines.pool import Pool
+from engines.request import Request
 from engines.requests import Cleanup, Img2Img, Inpaint, Interrogate, RemoveBackground, Review, Train, Txt2Img
 
 
@@ -39,8 +40,19 @@ def open_pool(settings: EngineSettings) -> Pool:
         Refusal: a device that is not there.
     """
     found = devices.probe(settings.devices, dtype=settings.dtype, threads=settings.threads)
-
     shared: dict[str, Models] = {}  # device → its models: all engines of a device share one budget
+    rows = settings.rows or (32 if any(d.kind == "cuda" for d in found) else 8)
+    return Pool(
+        _engines(settings, shared),
+        found,
+        slots=settings.slots,
+        pace=Pace(rows, settings.background_share, settings.preview_every),
+        models=shared.get,
+    )
+
+
+def _engines(settings: EngineSettings, shared: dict[str, Models]) -> dict[type[Request], Factory]:
+    """Which request goes to which engine."""
 
     def models(device: Device) -> Models:
         """Called on the device's thread: torch is imported there, not on the event loop."""
@@ -66,23 +78,16 @@ def open_pool(settings: EngineSettings) -> Pool:
     def training(device: Device) -> Engine:
         return open_training(settings, device, models(device))
 
-    rows = settings.rows or (32 if any(d.kind == "cuda" for d in found) else 8)
-    return Pool(
-        {
-            Txt2Img: diffusion,
-            Img2Img: diffusion,
-            Inpaint: diffusion,
-            RemoveBackground: removal,
-            Cleanup: cleanup,
-            Interrogate: interrogation,
-            Review: audit,
-            Train: training,
-        },
-        found,
-        slots=settings.slots,
-        pace=Pace(rows, settings.background_share, settings.preview_every),
-        models=shared.get,
-    )
+    return {
+        Txt2Img: diffusion,
+        Img2Img: diffusion,
+        Inpaint: diffusion,
+        RemoveBackground: removal,
+        Cleanup: cleanup,
+        Interrogate: interrogation,
+        Review: audit,
+        Train: training,
+    }
 
 
 def open_models(settings: EngineSettings, device: Device) -> Models:
