@@ -296,13 +296,15 @@ async def test_a_no_that_comes_late_brings_the_form_back_as_it_was(
         assert (await world.jobs())[0].request["steps"] == 9
 
 
-async def test_a_form_with_several_photos_makes_a_job_of_each(slack: SlackServer, tmp_path: Path) -> None:
+async def test_a_form_with_several_photos_makes_one_job_of_them_all(slack: SlackServer, tmp_path: Path) -> None:
     async with studio(slack, tmp_path) as world:
         await slack.slash("img2img")
         photos = [slack.put_file(f"{c}.png", png(c)) for c in ("red", "green", "blue")]
         await slack.submit(await opened(slack), image=photos, prompt="a nut")
-        await world.done(n=3)
-        assert len({job.request["image"] for job in await world.jobs()}) == 3
+        await world.done()
+        (job,) = await world.jobs()
+        assert [item["name"] for item in job.request["items"]] == ["red.png", "green.png", "blue.png"]
+        assert len({item["image"] for item in job.request["items"]}) == 3
 
 
 async def test_shortcuts_take_the_pictures_of_a_message(slack: SlackServer, tmp_path: Path) -> None:

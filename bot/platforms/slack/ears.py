@@ -134,22 +134,19 @@ class Ears:
     async def _form(
         self, key: str, body: Body, form: type[Form] | None, said: Mapping[str, Any]
     ) -> Filled | None:
-        """One job for each photo; all with the other options."""
+        """One job, however many photos there are."""
         if form is None:
             return None
         asked = modals.Asked.from_text(body["view"]["private_metadata"])
         asker = await self._asker(body, asked.place.channel, place=asked.place)
         picture = next((name for name, p in form.params().items() if p.kind == "picture"), "")
         chosen = [SlackFile(self._slack.api, id, name) for id, name in asked.files]
-        photos: Sequence[SlackFile | None] = said.get(picture) or chosen or [None]
-        answers = []
-        for i, photo in enumerate(photos):
-            options = {k: v for k, v in said.items() if k != picture} | ({picture: photo} if photo else {})
-            # One form is one saying, however often it is sent: the view's id, not the trigger's.
-            one = f"slack:{body['view']['id']}" + (f":{i}" if len(photos) > 1 else "")
-            answers.append(await self._hear(one, asker, command=form.name, options=options))
-        draft = payloads.draft(said, tuple((photo.id, photo.name) for photo in photos if photo))
-        return Filled(asker, form, draft, tuple(answers))
+        photos: Sequence[SlackFile] = said.get(picture) or chosen
+        options = {k: v for k, v in said.items() if k != picture} | ({picture: photos} if photos else {})
+        # One form is one saying, however often it is sent: the view's id, not the trigger's.
+        key = f"slack:{body['view']['id']}"
+        answer = await self._hear(key, asker, command=form.name, options=options, complete=True)
+        return Filled(asker, form, payloads.draft(said, tuple((p.id, p.name) for p in photos)), (answer,))
 
     async def _tell_filled(self, hearing: asyncio.Task[Filled | None]) -> None:
         if (filled := await hearing) is None:

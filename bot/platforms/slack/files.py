@@ -155,25 +155,26 @@ class Uploads:
         return any(one.get("title") == title for one in files)
 
     async def _send(self, file: File) -> str:
-        data = await asyncio.to_thread(file.path.read_bytes)
+        size = (await asyncio.to_thread(file.path.stat)).st_size
         try:
             told = await self._api.call(
-                self._api.client.files_getUploadURLExternal, filename=file.name, length=len(data)
+                self._api.client.files_getUploadURLExternal, filename=file.name, length=size
             )
         except Denied as no:
             raise TooLarge(str(no)) if no.error in TOO_LARGE else no from None
         if not self._api.is_theirs(told["upload_url"]):
             raise Unreachable("Slack named an upload address that is not its own", retry_after=60.0)
         try:
-            # no token here: the address itself is the permission
-            async with self._api.session.post(
-                told["upload_url"], data=data, allow_redirects=False, timeout=BYTES
-            ) as answer:
-                status = answer.status
+            # no token here: the address itself is the permission; the file is streamed, it may be an archive
+            with await asyncio.to_thread(file.path.open, "rb") as data:
+                async with self._api.session.post(
+                    told["upload_url"], data=data, allow_redirects=False, timeout=BYTES
+                ) as answer:
+                    status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"upload: {type(error).__name__} {error}") from None
         if status == 413:
-            raise TooLarge(f"{file.name}: {len(data)} bytes")
+            raise TooLarge(f"{file.name}: {size} bytes")
         if status != 200:
             raise Unreachable(f"upload: HTTP {status}")
         return str(told["file_id"])

@@ -17,7 +17,7 @@ from engines.words import Refusal
 Body = Mapping[str, Any]
 
 BUTTON = re.compile(r"^ds:(\w+):(\d+):(\d+)$")
-PICTURES = re.compile(r"\.(png|jpe?g|webp|bmp|tiff?|gif)$", re.IGNORECASE)
+PICTURES = re.compile(r"\.(png|jpe?g|webp|bmp|tiff?|gif|zip)$", re.IGNORECASE)  # a zip holds many
 VALUE = 2000  # characters a button can carry
 LINK = re.compile(r"<(?:https?|mailto|tel):[^|>]*\|([^>]*)>|<((?:https?|mailto|tel):[^>]*)>")
 
