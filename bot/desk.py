@@ -53,7 +53,9 @@ class Desk:
         """`heard` is told of every first answer to words, and how many seconds it took; `devices` for `/gpu`."""
         self._heard = heard
         self.settings = settings
-        self.tools = Tools(store, reader, dispatcher, outbox, settings, models, FORMS, clock, rng, devices)
+        self.tools = Tools(
+            store, reader, dispatcher, outbox, settings, models, FORMS, clock, rng, devices, self._pressed
+        )
         self.intake = Intake(self.tools)
         self.orders = Orders(self.tools)
         self.presses = Presses(self.tools, self.orders)
@@ -85,6 +87,9 @@ class Desk:
             return await self.presses.answer(known)
 
         return await self._safely(press.person, press.language, answer, f"{press.action} #{press.job}")
+
+    async def _pressed(self, press: Press) -> Message:
+        return await self.presses.answer(press)
 
     async def language_of(self, person: Person, hint: str) -> Language:
         """The person's own choice, else what their chat program says, else the studio's."""

@@ -106,6 +106,10 @@ class _Reading:
     open: str = ""  # the text field, given by name without quotes, that plain words go on with
 
     def take(self, token: Token) -> None:
+        if self.form.rest and self._is_rest(token):
+            self.values.setdefault(self.form.rest, []).append(Token(token.raw, token.raw))
+            self.awaiting, self.open = "", "" if token.quoted else self.form.rest
+            return
         name = self._field(token)
         if name:
             self._name(name, token)
@@ -114,6 +118,12 @@ class _Reading:
             self._give(name, Token(token.raw, token.raw) if token.name else token)
         else:
             self._word(token)
+
+    def _is_rest(self, token: Token) -> bool:
+        """Whether it belongs to the form's field for the rest: a foreign name, or a word too many."""
+        if token.name:
+            return _folded(token.name) not in _names(self.form)
+        return not (self.awaiting or self.open) and not self._goes_on(_main(self.form))
 
     def spoken(self) -> Spoken:
         given = self.files.keys() | self.values.keys()

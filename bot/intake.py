@@ -14,6 +14,7 @@ from typing import Any
 from bot import grammar
 from bot.batches import Batches, Sent, is_archive
 from bot.commands.command import Tools
+from bot.commands.preset import with_preset
 from bot.locale.markup import cut
 from bot.menu import form_named
 from bot.pairing import looks_like_mask
@@ -42,13 +43,15 @@ class Heard:
     files: dict[str, Attachment]  # field → what was attached
     spare: tuple[Attachment, ...] = ()  # attachments that have no place in this form
     many: Sent | None = None  # many pictures for the picture field, and their masks
+    complete: bool = False  # as in `Invocation`
 
 
 def gather(said: Invocation) -> Heard:
     """Which command, which values, which file where. Raises `Refusal`."""
     if said.command:
         filled, files, several = _options(said)
-        return _placed(form_named(said.command), filled, files, (*said.attachments, *several))
+        placed = _placed(form_named(said.command), filled, files, (*said.attachments, *several))
+        return dataclasses.replace(placed, complete=said.complete)
     spoken = grammar.read(said.text)
     values: dict[str, Any] = dict(spoken.values)
     named = dict(spoken.files)
@@ -166,6 +169,9 @@ class Intake:
         Raises `Incomplete` where something needed is missing, else `Refusal`.
         """
         form, values = heard.form, dict(heard.values)
+        of_preset: tuple[Words, ...] = ()
+        if issubclass(form, Request):
+            values, of_preset = await with_preset(self.tools, person.id, form, values, heard.complete)
         values |= dict.fromkeys(heard.files, ATTACHED)
         params = form.params()
         notes: list[Words] = [_UNUSED(name=cut(a.name, 60), command=form.name) for a in heard.spare]
@@ -181,7 +187,7 @@ class Intake:
             if missing:
                 raise Incomplete(refusal.words, form.name) from None
             raise
-        return filled, (*notes, *told)
+        return filled, (*notes, *of_preset, *told)
 
     async def stored(self, request: Request, heard: Heard) -> tuple[Request, tuple[Words, ...]]:
         """The request with its pictures read, checked and stored. Raises `Refusal`."""

@@ -13,7 +13,9 @@ from typing import Any
 
 from bot.commands.cancel import cancel
 from bot.commands.command import Tools
+from bot.commands.history import turned
 from bot.interrogated import is_words
+from bot.keeping import Keeping
 from bot.mask_shown import mask_shown
 from bot.orders import Order, Orders
 from bot.picks import COMMANDS, Picks
@@ -43,6 +45,9 @@ class Presses:
 
     async def answer(self, press: Press) -> Message:
         """Do what the button says. Raises `Refusal`."""
+        if press.action == "page":
+            return await turned(self.tools, press)
+        keeping = Keeping(self.tools, self.orders)
         acts: dict[str, Callable[[Press, Job], Awaitable[Message]]] = {
             "cancel": self._cancel,
             "reroll": self._reroll,
@@ -54,6 +59,9 @@ class Presses:
             "delete": self._delete,
             "overlay": self._overlay,
             "invert": self._invert,
+            "show": keeping.show,
+            "rerun": keeping.rerun,
+            "bookmark": keeping.bookmark,
             **dict.fromkeys(("pick", *COMMANDS), Picks(self.tools, self.orders).answer),
         }
         if press.action not in acts:
@@ -127,7 +135,7 @@ class Presses:
             raise Refusal(_NOT_YOURS(id=job.id))
         if job.state in ("queued", "running"):
             raise Refusal(_NOT_OVER(id=job.id))
-        await self.tools.store.results.delete(job.id, self.tools.clock())
+        await self.tools.store.history.delete(job.id, self.tools.clock())
         await self.tools.outbox.take_back(job.id)
         return _say(press, _DELETED(id=job.id))
 
@@ -196,5 +204,8 @@ _NOT_OVER = Words(
     "#{id} has not ended yet; `/cancel {id}` stops it.",
     "#{id} 작업은 아직 끝나지 않았습니다. `/cancel {id}` 로 취소할 수 있습니다.",
 )
-_DELETED = Words("The pictures of #{id} are deleted.", "#{id} 작업의 그림을 삭제했습니다.")
+_DELETED = Words(
+    "The pictures of #{id} are deleted, and it is no longer in your history.",
+    "#{id} 작업의 그림을 삭제했고, 기록에서도 지웠습니다.",
+)
 _MASK_SHOWN = Words("What #{id} changes is red.", "#{id} 작업에서 바뀌는 부분이 빨간색입니다.")

@@ -77,6 +77,7 @@ class Invocation:
     text: str = ""
     command: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    complete: bool = False  # from a form that showed all fields: one at its default may be nobody's choice
     attachments: tuple[Attachment, ...] = ()
 
 
@@ -87,6 +88,10 @@ Action = Literal[
     "use",
     "recipe",
     "delete",
+    "show",
+    "rerun",
+    "bookmark",
+    "page",
     "overlay",
     "invert",
     "pick",

@@ -49,6 +49,7 @@ class Form:
     name: ClassVar[str]  # what is typed after the slash; ASCII, lower case
     about: ClassVar[Words]  # one line, ≤ 100 characters each
     title: ClassVar[Words]  # ≤ 24 characters (Slack's modal title)
+    rest: ClassVar[str] = ""  # the text field that in words takes whatever no other field is named for
 
     @classmethod
     def params(cls) -> dict[str, Param]:

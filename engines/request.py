@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from engines.forms import Form
+from engines.forms import Form, Param, param
+from engines.words import Words
 
 SEEDS = 2**32  # seeds are 32-bit
 
@@ -33,7 +34,20 @@ class Part:
 class Request(Form):
     """Device work: a form that knows its cost and which of its fields are pictures."""
 
+    preset: str = param(
+        "text",
+        Words("A preset of yours to start from; none = without", "바탕으로 쓸 내 프리셋, none은 쓰지 않음"),
+        Words("preset", "프리셋"),
+        "",
+        high=100,
+        advanced=True,
+    )  # empty once its options are filled in
     items: tuple[Item, ...] = ()  # many pictures at once; the picture fields then show the first of them
+
+    @classmethod
+    def params(cls) -> dict[str, Param]:
+        known = super().params()
+        return {**{n: p for n, p in known.items() if n != "preset"}, "preset": known["preset"]}  # the last
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -50,8 +64,9 @@ class Request(Form):
 
     def to_json(self) -> dict[str, Any]:
         data = super().to_json()
-        if not self.items:
-            del data["items"]
+        for empty in ("items", "preset"):
+            if not data[empty]:
+                del data[empty]
         return data
 
     @classmethod

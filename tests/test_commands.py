@@ -126,24 +126,6 @@ async def test_models_tell_kinds_licence_and_default(world: World) -> None:
     assert text.count("CreativeML Open RAIL-M: Commercial use is allowed") == 1
 
 
-async def test_history_searches_and_turns_pages(world: World) -> None:
-    assert (await world.say("/history")).text == "You have not asked for anything yet."
-    for number in range(13):
-        await world.say(f"/txt2img nut {number}", who=BOSS)
-    await world.make(png())
-    first = (await world.say("/history", who=BOSS)).text.splitlines()
-    assert first[0] == "#13 txt2img · waiting `nut 12`"
-    assert len(first) == 11
-    assert "`page:2`" in first[-1]
-    second = (await world.say("/history page:2", who=BOSS)).text.splitlines()
-    assert second[-1] == "#1 txt2img · done in 1.5 s `nut 0`"
-    assert len(second) == 3
-    assert (await world.say("/history nut 12", who=BOSS)).text == "#13 txt2img · waiting `nut 12`"
-    assert (await world.say("/history bolt", who=BOSS)).text == "None of your jobs has these words."
-    assert (await world.say("/history page:9", who=BOSS)).text == "There is no page 9."
-    assert (await world.say("/history", who=KIM)).text == "You have not asked for anything yet."
-
-
 async def test_language_says_what_it_is(world: World) -> None:
     assert (await world.say("/language")).text.startswith("I speak English")
     assert (await world.say("/language fr")).kind == "refused"

@@ -10,5 +10,6 @@ from bot.commands.history import History
 from bot.commands.jobs import Jobs
 from bot.commands.language import SetLanguage
 from bot.commands.models import Models
+from bot.commands.preset import Preset
 
-COMMANDS: tuple[type[Command], ...] = (Help, Jobs, Cancel, Models, History, Gpu, SetLanguage)
+COMMANDS: tuple[type[Command], ...] = (Help, Jobs, Cancel, Models, History, Preset, Gpu, SetLanguage)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from bot.talk import Invocation, Limits, Message, Place
+from bot.talk import Invocation, Limits, Message, Place, Press
 from engines.forms import Form
 from engines.words import Refusal, Words
 
@@ -55,6 +55,7 @@ class Tools:
     clock: Callable[[], float]
     rng: Callable[[int], int]  # a number from 0 up to, not including, its argument
     devices: Callable[[], Sequence[DeviceStatus]] = tuple
+    press: Callable[[Press], Awaitable[Message]] | None = None  # what a button does, for those who say it in words
 
 
 @dataclass(frozen=True, kw_only=True)
