@@ -27,6 +27,7 @@ from bot.config_sections import (
     Role,
     Section,
     Slack,
+    TrainingOf,
 )
 from bot.quotas import Department as DepartmentSettings
 from bot.quotas import Quota
@@ -62,6 +63,7 @@ class Config(Section):
     history: History = History()
     engines: Engines = Engines()
     models: Models = Models()
+    training: TrainingOf = TrainingOf()
     metrics: Metrics = Metrics()
     log: Log = Log()
 
@@ -74,7 +76,11 @@ class Config(Section):
                 "paths": tuple(str(folder / Path(path).expanduser()) for path in models.paths),
             }
         )
-        return self.model_copy(update={"data": folder / self.data.expanduser(), "models": found})
+        folders = tuple(str(folder / Path(path).expanduser()) for path in self.training.folders)
+        training = self.training.model_copy(update={"folders": folders})
+        return self.model_copy(
+            update={"data": folder / self.data.expanduser(), "models": found, "training": training}
+        )
 
     @property
     def models_folder(self) -> Path:
@@ -95,9 +101,14 @@ class Config(Section):
 
     def desk_settings(self) -> DeskSettings:
         """What `bot.desk.Desk` keeps to."""
-        from bot.admission import DeskSettings
+        from bot.admission import DeskSettings, TrainingSettings
 
         return DeskSettings(
+            training=TrainingSettings(
+                folders=tuple(Path(folder).expanduser() for folder in self.training.folders),
+                files=self.training.files,
+                archive_bytes=int(self.training.archive_mb * 1e6),
+            ),
             admins=frozenset(self.admins),
             upload_bytes=int(self.limits.file_mb * 1e6),
             archive_bytes=int(self.limits.archive_mb * 1e6),

@@ -6,7 +6,8 @@ import dataclasses
 import fnmatch
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from bot.dataset_files import Gathered, Layout, Source, Tree
 from bot.dataset_json import read_json
@@ -87,6 +88,21 @@ def reworded(concepts: tuple[Gathered, ...], prompts: str) -> tuple[Gathered, ..
             class_prompt=plain.strip()[:1000] if bar else found[key].class_prompt,
         )
     return tuple(found.values())
+
+
+def reworded_concepts(
+    concepts: Sequence[Mapping[str, Any]], only: str, prompts: str
+) -> tuple[dict[str, Any], ...]:
+    """The same for concepts that were read before (`engines.training.request.Train.concepts`)."""
+    known = {str(concept["name"]): concept for concept in concepts}
+    plain = tuple(
+        Gathered(name, concept["instance_prompt"], concept["class_prompt"], ())
+        for name, concept in known.items()
+    )
+    return tuple(
+        {**known[one.name], "instance_prompt": one.instance_prompt, "class_prompt": one.class_prompt}
+        for one in reworded(chosen_of(plain, only), prompts)
+    )
 
 
 def prompts_of(concepts: Iterable[tuple[str, str, str]]) -> str:

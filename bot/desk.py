@@ -20,10 +20,12 @@ from bot.orders import Order, Orders
 from bot.pictures import PictureReader
 from bot.presses import Presses
 from bot.recipes import recipe_message
+from bot.trainings import Trainings
 from bot.talk import Attachment, Invocation, Message, Person, Press
 from engines.catalogue import Model
 from engines.pool import DeviceStatus
 from engines.requests import Masked, Request
+from engines.training.request import Train
 from engines.words import LANGUAGES, Language, Refusal, Words
 from storage import Full
 from storage.store import Store
@@ -58,6 +60,7 @@ class Desk:
         )
         self.intake = Intake(self.tools)
         self.orders = Orders(self.tools)
+        self.trainings = Trainings(self.tools, self.intake, self.orders)
         self.presses = Presses(self.tools, self.orders)
 
     async def hear(self, said: Invocation) -> Message:
@@ -118,6 +121,8 @@ class Desk:
         if said.command in ("use", "recipe"):
             return await self._aside(said)
         heard = gather(said)
+        if heard.form is Train:
+            return await self.trainings.hear(said, heard)
         form, notes = await self.intake.filled(heard, said.person)
         if isinstance(form, Command):
             return await form.answer(self.tools, said)

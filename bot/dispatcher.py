@@ -19,6 +19,7 @@ from engines.events import Event, Failed, Finished, Progress, Started
 from engines.requests import Request, request_named
 from engines.words import Words
 from storage import Full, Missing, StorageError
+from storage.drafts import KEPT
 from storage.jobs import CRASHES, Job
 from storage.results import NewResult
 from storage.store import Store
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 LOOK = 2.0  # seconds after which the pool's room is looked at again though nobody called
 PAUSE = 5.0  # seconds before trying again what the disk refused
 TIDY = 3600.0  # seconds between two sweeps of unused files
+PROVED = 50  # steps after which a run's earlier crashes are forgiven
 IN_LINE = 3  # so many people at the head of the queue see their place change
 
 
@@ -37,6 +39,8 @@ class Pool(Protocol):
     def run(self, work: Work) -> AsyncGenerator[Event, None]: ...
 
     def room(self) -> int: ...
+
+    def hold(self, job: int) -> None: ...
 
 
 class Shows(Protocol):
@@ -87,6 +91,7 @@ class Dispatcher:
         self._woken = asyncio.Event()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._arriving: set[int] = set()  # claimed, and not yet in the pool's own count
+        self._paused: set[int] = set()  # halted by their owners; their folders stay
         self._stopping = False
         self._closed = False  # the pool was stopped: claim no more
 
@@ -98,6 +103,18 @@ class Dispatcher:
         """Stop the job if it runs; the device lets go of it within a tick. Harmless otherwise."""
         if task := self._tasks.get(job_id):
             task.cancel()
+
+    def pause(self, job_id: int) -> None:
+        """Halt the job if it runs: its run is suspended, and writes a checkpoint. Its row says `paused` already."""
+        if job_id in self._tasks:
+            self._pool.hold(job_id)
+            self._paused.add(job_id)
+            self.cancel(job_id)
+        self.news(job_id)
+
+    def news(self, job_id: int) -> None:
+        """Its state changed: its message is to say so."""
+        self._outbox.show(job_id)
 
     async def run(self) -> None:
         """Until cancelled; then what runs goes back into the queue, and costs no attempt."""
@@ -144,6 +161,8 @@ class Dispatcher:
         except asyncio.CancelledError:
             if self._stopping:
                 raise
+            if job.id in self._paused:
+                return self._outbox.show(job.id)
             await self._attempt(
                 job, self._store.jobs.cancel(job.id, now=self._clock())
             )  # mostly recorded already
@@ -152,6 +171,7 @@ class Dispatcher:
             await self._attempt(job, self._settle(job, Failed(_BUG(id=job.id))))
         finally:
             self._arriving.discard(job.id)
+            self._paused.discard(job.id)
             del self._tasks[job.id]
             self._outbox.wake()
             self.wake()
@@ -184,10 +204,16 @@ class Dispatcher:
                     case Started():
                         self._outbox.show(job.id)
                     case Progress():
+                        await self._prove(job, pace, event)
                         self._outbox.show(job.id, event, pace.left(event, self._clock()))
                     case Finished() | Failed():
                         return await self._settle(job, event)
         raise RuntimeError("the pool told no end")
+
+    async def _prove(self, job: Job, pace: Pace, progress: Progress) -> None:
+        """A long run that got on is not what the bot died of."""
+        if job.attempts and pace.first and progress.step == pace.first[1] + PROVED:
+            await self._store.jobs.proved(job.id)
 
     async def _prepare(self, job: Job, folder: Path) -> Work | Failed:
         """The job as the pool wants it, or why it cannot be done."""
@@ -241,6 +267,7 @@ class Dispatcher:
                 now = self._clock()
                 if self._keep and (gone := await self._store.history.let_go(now - self._keep, now)):
                     log.info("let go of the results of %d old jobs", gone)
+                await self._store.drafts.expire(now - KEPT)
                 await self._store.blobs.sweep(now)
             except Exception:
                 log.exception("could not sweep unused files")

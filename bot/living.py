@@ -18,6 +18,7 @@ from storage.store import Store
 
 log = logging.getLogger(__name__)
 
+OPEN = ("queued", "running", "paused")  # states of a job whose message lives
 IDLE = 60.0  # seconds without news after which a painter goes home
 
 
@@ -43,8 +44,15 @@ class Living:
     """The one throttle. Edits may be lost: the answer, which may not, is the outbox's business."""
 
     def __init__(
-        self, store: Store, platforms: Mapping[str, Platform], *, clock: Callable[[], float]
+        self,
+        store: Store,
+        platforms: Mapping[str, Platform],
+        *,
+        clock: Callable[[], float],
+        renewed: Callable[[], None] = lambda: None,
     ) -> None:
+        """`renewed` is told when a message grew too old to be edited, and one is to be posted in its place."""
+        self._renewed = renewed
         self.locks: defaultdict[int, asyncio.Lock] = defaultdict(
             asyncio.Lock
         )  # one speaker per job's message
@@ -108,13 +116,28 @@ class Living:
         """The job and its message; None where there is nothing to be edited any more."""
         job = await self._store.jobs.get(job_id)
         said = await self._store.deliveries.get(job_id, "status")
-        if job is None or said is None or said.state == "dead" or job.state not in ("queued", "running"):
+        if job is None or said is None or said.state == "dead" or job.state not in OPEN:
             return None
         if (platform := self._platforms.get(job.platform)) is None:
             return None
         place = Place.from_json(job.place)
         target = _Target(job, platform, place, said, platform.limits(place))
-        return None if target.too_old(self._clock()) else target
+        if target.too_old(now := self._clock()):
+            await self._anew(target, now)
+            return None
+        return target
+
+    async def _anew(self, target: _Target, now: float) -> None:
+        """A long run's message is too old to be edited: the outbox posts another, at most one each `edit_age`."""
+        before = now - target.limits.edit_age
+        if target.job.state == "running" and await self._store.deliveries.renew(target.job.id, before, now):
+            self._renewed()
+
+    async def message(self, job: Job) -> Message:
+        """What the job's message is to say now."""
+        news = self._news.get(job.id) or _News()
+        ahead = await self._store.jobs.ahead(job.id)
+        return replies.status(job, ahead=ahead, progress=news.progress, eta=news.eta)
 
     def _wait(self, target: _Target, last: float) -> float:
         """Seconds until the message may be edited."""
@@ -126,8 +149,7 @@ class Living:
     async def _edit(self, target: _Target, news: _News) -> bool:
         """One edit, if it would change anything. False when the message is gone."""
         job = target.job
-        ahead = await self._store.jobs.ahead(job.id)
-        message = replies.status(job, ahead=ahead, progress=news.progress, eta=news.eta)
+        message = await self.message(job)
         if message == news.last:
             return True
         async with self.locks[job.id]:

@@ -79,6 +79,10 @@ class Many:
         room = self._pool.room()
         return max(0, min(room + self._extra, self._width - self._jobs)) if self._extra else room
 
+    def hold(self, job_id: int) -> None:
+        """As the pool's own."""
+        self._pool.hold(job_id)
+
     async def run(self, work: Work) -> AsyncGenerator[Event, None]:
         """As the pool's own `run`. Closing it early ends all parts within a tick."""
         self._jobs += 1

@@ -115,6 +115,9 @@ class Measured:
     def __init__(self, pool: Pool, metrics: Metrics) -> None:
         self._pool, self._metrics = pool, metrics
 
+    def hold(self, job: int) -> None:
+        self._pool.hold(job)
+
     def room(self) -> int:
         return self._pool.room()
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from bot import replies
 from bot.bundles import pack
 from bot.interrogated import is_words
-from bot.living import Living
+from bot.living import OPEN, Living
 from bot.parcel import Shrink
 from bot.talk import Gone, Limits, Message, Place, Platform, TooLarge, Unreachable
 from engines.events import Progress
@@ -62,7 +62,7 @@ class Outbox:
         self._shrink = shrink
         self._settle = settle
         self._rng = rng or random.Random()
-        self._living = Living(store, platforms, clock=clock)
+        self._living = Living(store, platforms, clock=clock, renewed=self.wake)
         self._woken = {name: asyncio.Event() for name in platforms}
         self._failed: Counter[tuple[int, str]] = Counter()  # how often the platform could not be reached
         self._odd: Counter[tuple[int, str]] = Counter()  # how often it failed in a way that nobody foresaw
@@ -210,17 +210,25 @@ class Outbox:
         deliveries, place = self._store.deliveries, Place.from_json(job.place)
         key = f"ds{job.id}s"
         if found := await _find(platform, place, key, delivery):
+            await self._pointed(job, delivery, platform, found)
             await deliveries.sent(job.id, "status", found, self._clock())
-        elif job.state not in ("queued", "running"):
+        elif job.state not in OPEN:
             await deliveries.dead(job.id, "status", self._clock())
         else:
-            message = replies.status(job, ahead=await self._store.jobs.ahead(job.id))
+            message = await self._living.message(job)
             await deliveries.sending(job.id, "status", self._clock())
             posted = await platform.post(place, message, key)
+            await self._pointed(job, delivery, platform, posted)
             await deliveries.sent(job.id, "status", posted, self._clock())
             self._living.posted(job.id, message)
             return
         self._living.show(job.id)
+
+    async def _pointed(self, job: Job, delivery: Delivery, platform: Platform, posted: str) -> None:
+        """The message before this one, too old to be edited often, is so once more: it says where it goes on."""
+        if delivery.message not in ("", posted):
+            with contextlib.suppress(Exception):
+                await platform.edit(Place.from_json(job.place), delivery.message, replies.goes_on(job))
 
     async def _result(self, job: Job, delivery: Delivery, platform: Platform) -> None:
         """The answer: the living message becomes it; where that is gone or too old, it is posted anew."""
@@ -263,7 +271,8 @@ class Outbox:
 
     async def _say(self, job: Job, platform: Platform, place: Place, message: Message, limits: Limits) -> str:
         status = await self._store.deliveries.get(job.id, "status")
-        if status and status.state == "sent" and self._clock() - status.since <= limits.edit_age:
+        calls = replies.calls(job)  # an edit notifies nobody
+        if not calls and status and status.state == "sent" and self._clock() - status.since <= limits.edit_age:
             with contextlib.suppress(Gone):
                 await platform.edit(place, status.message, message)
                 return status.message

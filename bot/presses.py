@@ -13,14 +13,17 @@ from typing import Any
 
 from bot.commands.cancel import cancel
 from bot.commands.command import Tools
+from bot.commands.pause import pause, resume
 from bot.commands.history import turned
 from bot.interrogated import is_words
 from bot.keeping import Keeping
+from bot.intake import Intake
 from bot.mask_shown import mask_shown
 from bot.orders import Order, Orders
 from bot.picks import COMMANDS, Picks
 from bot.recipes import described, line
 from bot.talk import File, Message, Place, Press
+from bot.trainings import Trainings
 from engines.requests import (
     SEEDS,
     Img2Img,
@@ -42,9 +45,11 @@ VARIED = 0.6  # strength of a variation
 class Presses:
     tools: Tools
     orders: Orders
+    trainings: Trainings
 
     async def answer(self, press: Press) -> Message:
         """Do what the button says. Raises `Refusal`."""
+        trainings = Trainings(self.tools, Intake(self.tools), self.orders)
         if press.action == "page":
             return await turned(self.tools, press)
         keeping = Keeping(self.tools, self.orders)
@@ -62,6 +67,11 @@ class Presses:
             "show": keeping.show,
             "rerun": keeping.rerun,
             "bookmark": keeping.bookmark,
+            "start": trainings.start,
+            "change": trainings.change,
+            "discard": trainings.discard,
+            "pause": self._pause,
+            "resume": self._resume,
             **dict.fromkeys(("pick", *COMMANDS), Picks(self.tools, self.orders).answer),
         }
         if press.action not in acts:
@@ -75,6 +85,12 @@ class Presses:
 
     async def _cancel(self, press: Press, job: Job) -> Message:
         return _say(press, await cancel(self.tools, press.person, job.id))
+
+    async def _pause(self, press: Press, job: Job) -> Message:
+        return _say(press, await pause(self.tools, press.person, job.id))
+
+    async def _resume(self, press: Press, job: Job) -> Message:
+        return _say(press, await resume(self.tools, press.person, job.id))
 
     async def _reroll(self, press: Press, job: Job) -> Message:
         return await self._again(press, _request(job), seed=self.tools.rng(SEEDS))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bot import interrogated
+from bot import interrogated, training_replies
 from bot.assembly import SHEET
 from bot.locale.markup import block, code, cut, harmless
 from bot.locale.numbers import bar, duration, in_line, time_left
@@ -72,8 +72,24 @@ def status(
     )
 
 
+def goes_on(job: Job) -> Message:
+    """What a long run's message says when a newer one took its place."""
+    return _living(job, "progress", _GOES_ON(id=job.id, command=job.command), None, None, buttons=False)
+
+
+def calls(job: Job) -> bool:
+    """Whether the person is to be called when it ends: nobody looks at a training all the time."""
+    return job.command == training_replies.TRAINING and job.state in ("done", "failed")
+
+
 def answer(job: Job, shown: Sequence[Shown], *, limits: Limits) -> Message:
     """The last word on a job: done with its pictures, failed with the cause, or cancelled."""
+    if job.state == "done" and shown and job.command == training_replies.TRAINING:
+        return training_replies.trained(job, shown, limits)
+    if job.command == training_replies.REVIEW and job.state in ("done", "failed"):
+        if job.state == "failed":
+            return training_replies.unreviewed(job, _failed(job, limits))
+        return training_replies.reviewed(job, shown, limits)
     if job.state == "done":
         return _done(job, shown, limits)
     if job.state == "failed":
@@ -166,10 +182,14 @@ def _failed(job: Job, limits: Limits) -> Message:
     )
 
 
-def _living(job: Job, kind: Any, head: Words, drawn: Bar | None, preview: bytes | None) -> Message:
+def _living(
+    job: Job, kind: Any, head: Words, drawn: Bar | None, preview: bytes | None, *, buttons: bool = True
+) -> Message:
     prompt = cut(" ".join(_prompt(job).split()), 200)
-    open_still = job.state in ("queued", "running")
+    open_still = buttons and job.state in ("queued", "running", "paused")
     actions: tuple[Action, ...] = ("cancel", "overlay") if _asks(job, "mask") else ("cancel",)
+    if job.command == training_replies.TRAINING and job.state != "queued":
+        actions = ("resume" if job.state == "paused" else "pause", "cancel")
     return Message(
         kind,
         _lines(head.of(job.language), code(prompt) if prompt else ""),
@@ -259,16 +279,19 @@ LABELS: dict[Action, Words] = {
     "overlay": Words("Show mask", "마스크 보기"),
     "invert": Words("Invert mask", "마스크 반전"),
     **interrogated.USES,
+    **{action: words for action, words in training_replies.LABELS.items() if action != "delete"},
 }
 _QUEUED = Words("#{id} {command} · {where}", "#{id} {command} · {where}")
 _RUNNING = Words("#{id} {command} · {how}", "#{id} {command} · {how}")
 _WORDS = {
     "queued": Words("#{id} {command} · waiting", "#{id} {command} · 대기 중"),
     "running": Words("#{id} {command} · starting", "#{id} {command} · 시작하는 중"),
+    "paused": Words("#{id} {command} · paused", "#{id} {command} · 일시정지"),
     "done": Words("#{id} {command} · done", "#{id} {command} · 완료"),
     "failed": Words("#{id} {command} · failed", "#{id} {command} · 실패"),
     "cancelled": Words("#{id} {command} · cancelled", "#{id} {command} · 취소됨"),
 }
+_GOES_ON = Words("#{id} {command} · goes on below", "#{id} {command} · 아래에서 계속됩니다")
 _DELETED = Words("#{id} {command} · deleted", "#{id} {command} · 삭제됨")
 _DONE = Words("#{id} done in {time}", "#{id} 완료 ({time})")
 _SEED = Words("seed {seed}", "시드 {seed}")

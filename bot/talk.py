@@ -79,6 +79,7 @@ class Invocation:
     options: Mapping[str, Any] = field(default_factory=dict)
     complete: bool = False  # from a form that showed all fields: one at its default may be nobody's choice
     attachments: tuple[Attachment, ...] = ()
+    attended: bool = True  # False where nobody can press a button under the answer
 
 
 Action = Literal[
@@ -98,6 +99,14 @@ Action = Literal[
     "totext",
     "toimage",
     "toinpaint",
+    "start",
+    "change",
+    "discard",
+    "pause",
+    "resume",
+    "try",
+    "compare",
+    "download",
     "try",
     "compare",
     "download",

@@ -31,6 +31,7 @@ async def execute(
 ) -> bool:
     """Say each command and wait for its answer. True if every one finished (talk-only ones: was answered)."""
     console = _console(config, name, lang, out, ShowJson() if as_json else Show(Terminal()))
+    console.attended = False  # nobody is there to press a button
     _heed_signals(console)
     async with studio(config, [console]):
         kinds = [(await console.say(command)).kind for command in commands]

@@ -281,7 +281,7 @@ class Lane:
             return
         self._blocked = False
         assert ticket.engine is not None
-        run.cancelled = ticket.cancelled and not self._stopping
+        run.cancelled = ticket.cancelled and not (ticket.held or self._stopping)
         try:
             ticket.engine.suspend(run)
         except Exception:

@@ -152,6 +152,12 @@ class Pool:
             works=tuple(_held(device, ticket) for ticket in list(lane.tickets)),
         )
 
+    def hold(self, job: int) -> None:
+        """Closing this job's run from now on is no cancelling: it keeps a checkpoint, to go on from another day."""
+        for lane in self._lanes:
+            for ticket in list(lane.tickets):
+                ticket.held = ticket.held or ticket.work.id == job
+
     async def run(self, work: Work) -> AsyncGenerator[Event, None]:
         """`Started`, the newest `Progress` each time, then exactly one `Finished` or `Failed`.
 

@@ -26,6 +26,7 @@ class Ticket:
     gone: Callable[[], None]  # called once, from any thread
     stage: Stage = "waiting"
     cancelled: bool = False
+    held: bool = False  # where it is cancelled: for now only; set before that, from any thread
     engine: Engine | None = None
     run: Run | None = None
     failure: Failed | None = None  # of its `prepare`

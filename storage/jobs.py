@@ -200,12 +200,13 @@ class Jobs:
     ) -> Job | None:
         """`running → done` with its results and the answer to deliver, at once; None if it was not running.
 
+        So does what was paused at the very last moment.
         `notes` are added to those told on accepting. Raises `storage.Missing`, `storage.Full`.
         """
 
         def finish(db: sqlite3.Connection) -> Job | None:
             self._blobs.check(result.blob for result in results)
-            return _end(db, id, "done", ("running",), now, seconds=seconds, notes=notes, made=results)
+            return _end(db, id, "done", ("running", "paused"), now, seconds=seconds, notes=notes, made=results)
 
         return await self._database.write(finish)
 

@@ -10,6 +10,7 @@ from bot.commands.history import History
 from bot.commands.jobs import Jobs
 from bot.commands.language import SetLanguage
 from bot.commands.models import Models
+from bot.commands.pause import Pause, Resume
 from bot.commands.preset import Preset
 
-COMMANDS: tuple[type[Command], ...] = (Help, Jobs, Cancel, Models, History, Preset, Gpu, SetLanguage)
+COMMANDS: tuple[type[Command], ...] = (Help, Jobs, Cancel, Pause, Resume, Models, History, Preset, Gpu, SetLanguage)

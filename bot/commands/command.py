@@ -40,6 +40,14 @@ class Canceller(Wakeable, Protocol):
         """Stop it within a tick if it is running."""
         ...
 
+    def pause(self, job_id: int) -> None:
+        """Halt it within a tick if it is running, with a checkpoint."""
+        ...
+
+    def news(self, job_id: int) -> None:
+        """Its state changed: its message is to say so."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Tools:

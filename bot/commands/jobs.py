@@ -26,7 +26,7 @@ class Jobs(Command):
     )
 
     async def answer(self, tools: Tools, said: Invocation) -> Message:
-        jobs = await tools.store.jobs.of(said.person.id, states=("queued", "running"), limit=SHOWN)
+        jobs = await tools.store.jobs.of(said.person.id, states=("queued", "running", "paused"), limit=SHOWN)
         if not jobs:
             return say(said, _NONE)
         lines = [await self._line(tools, job) for job in reversed(jobs)]
@@ -35,6 +35,8 @@ class Jobs(Command):
     async def _line(self, tools: Tools, job: Job) -> Words:
         if job.state == "running":
             where = _RUNNING(time=duration(max(0.0, tools.clock() - (job.started or job.created))))
+        elif job.state == "paused":
+            where = _PAUSED
         else:
             where = in_line(await tools.store.jobs.ahead(job.id))
         prompt = cut(str(job.request.get("prompt", "")), 60)
@@ -43,5 +45,6 @@ class Jobs(Command):
 
 _NONE = Words("You have no jobs waiting or running.", "대기 중이거나 실행 중인 작업이 없습니다.")
 _LINE = Words("#{id} {command} · {where} {prompt}", "#{id} {command} · {where} {prompt}")
+_PAUSED = Words("paused", "일시정지")
 _RUNNING = Words("running for {time}", "{time}째 실행 중")
 _HOW = Words("`/cancel 42` stops job #42.", "`/cancel 42` 처럼 쓰면 42번 작업을 취소합니다.")

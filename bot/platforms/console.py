@@ -154,6 +154,7 @@ class Console:
     show: Show | ShowJson
     name: str = "console"
     desk: Desk | None = None
+    attended: bool = True
     _count: int = 0
     _waiting: int = 0  # the job whose end is waited for
     _presses: list[asyncio.Future[Message]] = field(default_factory=list)
@@ -226,6 +227,7 @@ class Console:
             place=self.place,
             language=self.language,
             text=text,
+            attended=self.attended,
             attachments=tuple(LocalFile(said) for said in grammar.references(text)),
         )
         answer = await self._picked(heard) or await self.desk.hear(heard)

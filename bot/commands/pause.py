@@ -1,0 +1,119 @@
+"""/pause and /resume: a training that gives way for as long as its owner likes, and goes on where it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bot.commands.command import Command, Tools, say
+from bot.talk import Invocation, Message, Person
+from engines.forms import param
+from engines.words import Refusal, Words
+
+PAUSABLE = ("train",)  # what goes on from a checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause(Command):
+    name: ClassVar[str] = "pause"
+    title: ClassVar[Words] = Words("Pause a training", "학습 일시정지")
+    about: ClassVar[Words] = Words(
+        "Halt one of your trainings; /resume goes on with it", "내 학습을 멈춥니다. /resume 로 이어서 합니다"
+    )
+
+    job: int = param(
+        "int",
+        Words("The training's number; empty = your newest", "학습 번호 (비우면 가장 최근 학습)"),
+        Words("job", "작업"),
+        0,
+        low=0,
+        high=2**53 - 1,
+        aliases=("id", "number"),
+    )
+
+    async def answer(self, tools: Tools, said: Invocation) -> Message:
+        number = self.job or await _newest(tools, said.person, ("running", "queued"))
+        return say(said, await pause(tools, said.person, number))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume(Command):
+    name: ClassVar[str] = "resume"
+    title: ClassVar[Words] = Words("Resume a training", "학습 계속")
+    about: ClassVar[Words] = Words("Go on with a paused training", "멈춘 학습을 이어서 합니다")
+
+    job: int = param(
+        "int",
+        Words("The training's number; empty = your newest", "학습 번호 (비우면 가장 최근 학습)"),
+        Words("job", "작업"),
+        0,
+        low=0,
+        high=2**53 - 1,
+        aliases=("id", "number"),
+    )
+
+    async def answer(self, tools: Tools, said: Invocation) -> Message:
+        number = self.job or await _newest(tools, said.person, ("paused",))
+        return say(said, await resume(tools, said.person, number))
+
+
+async def pause(tools: Tools, person: Person, number: int) -> Words:
+    """Halt training `number` for `person` and say so. Raises `Refusal`.
+
+    The row changes first, so that nobody claims it again; then the device is told, and it writes a checkpoint.
+    """
+    await _check(tools, person, number)
+    if await tools.store.jobs.pause(number) is None:
+        raise Refusal(_NOT_RUNNING(id=number))
+    tools.dispatcher.pause(number)
+    return _PAUSED(id=number)
+
+
+async def resume(tools: Tools, person: Person, number: int) -> Words:
+    """Let training `number` go on. Raises `Refusal`."""
+    await _check(tools, person, number)
+    if await tools.store.jobs.resume(number) is None:
+        raise Refusal(_NOT_PAUSED(id=number))
+    tools.dispatcher.wake()
+    tools.dispatcher.news(number)
+    return _RESUMED(id=number)
+
+
+async def _check(tools: Tools, person: Person, number: int) -> None:
+    job = await tools.store.jobs.get(number)
+    if job is None:
+        raise Refusal(_UNKNOWN(id=number))
+    if job.person != person.id and not person.admin:
+        raise Refusal(_NOT_YOURS(id=number))
+    if job.command not in PAUSABLE:
+        raise Refusal(_NO_TRAINING(id=number))
+
+
+async def _newest(tools: Tools, person: Person, states: tuple[str, ...]) -> int:
+    mine = await tools.store.jobs.of(person.id, states=states, limit=50)
+    found = next((job.id for job in mine if job.command in PAUSABLE), 0)
+    if not found:
+        raise Refusal(_NONE)
+    return found
+
+
+_NONE = Words("You have no such training.", "해당하는 학습이 없습니다.")
+_UNKNOWN = Words(
+    "There is no job #{id}. `/jobs` lists yours.",
+    "#{id} 작업이 없습니다. `/jobs` 로 내 작업을 볼 수 있습니다.",
+)
+_NOT_YOURS = Words(
+    "Job #{id} belongs to someone else; only they or an admin can pause it.",
+    "#{id} 작업은 다른 사람의 작업이므로 본인이나 관리자만 멈출 수 있습니다.",
+)
+_NO_TRAINING = Words(
+    "Only trainings can be paused; #{id} is none. `/cancel {id}` stops it.",
+    "학습만 일시정지할 수 있습니다. #{id} 작업은 `/cancel {id}` 로 취소할 수 있습니다.",
+)
+_NOT_RUNNING = Words("#{id} neither runs nor waits.", "#{id} 작업은 실행 중이거나 대기 중이 아닙니다.")
+_NOT_PAUSED = Words("#{id} is not paused.", "#{id} 작업은 일시정지 상태가 아닙니다.")
+_PAUSED = Words(
+    "Paused #{id}; `/resume {id}` goes on where it was.",
+    "#{id} 작업을 일시정지했습니다. `/resume {id}` 로 이어서 합니다.",
+)
+_RESUMED = Words("#{id} goes on.", "#{id} 작업을 이어서 합니다.")
