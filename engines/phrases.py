@@ -70,15 +70,10 @@ def _own(name: str) -> PhraseList:
         said, _, other = (part.strip() for part in line.partition("="))
         if not said or said.startswith("#"):
             continue
-        text = said.removeprefix("a ")
+        text = said.removeprefix("a ").removeprefix("an ")
         texts.append(text)
-        translated[text] = other
-        in_sentence[text] = _with_article(said)
+        translated[text], in_sentence[text] = other, said
     return PhraseList(name, tuple(texts), translated, in_sentence)
-
-
-def _with_article(said: str) -> str:
-    return f"an {said[2:]}" if said.startswith("a ") and said[2] in "aeiou" else said
 
 
 def _package() -> Path | None:
