@@ -20,8 +20,8 @@ from bot.orders import Order, Orders
 from bot.pictures import PictureReader
 from bot.presses import Presses
 from bot.recipes import recipe_message
-from bot.trainings import Trainings
 from bot.talk import Attachment, Invocation, Message, Person, Press
+from bot.trainings import Trainings
 from engines.catalogue import Model
 from engines.pool import DeviceStatus
 from engines.requests import Masked, Request

@@ -13,11 +13,11 @@ from typing import Any
 
 from bot.commands.cancel import cancel
 from bot.commands.command import Tools
-from bot.commands.pause import pause, resume
 from bot.commands.history import turned
+from bot.commands.pause import pause, resume
+from bot.intake import Intake
 from bot.interrogated import is_words
 from bot.keeping import Keeping
-from bot.intake import Intake
 from bot.mask_shown import mask_shown
 from bot.orders import Order, Orders
 from bot.picks import COMMANDS, Picks
@@ -45,7 +45,6 @@ VARIED = 0.6  # strength of a variation
 class Presses:
     tools: Tools
     orders: Orders
-    trainings: Trainings
 
     async def answer(self, press: Press) -> Message:
         """Do what the button says. Raises `Refusal`."""

@@ -13,4 +13,15 @@ from bot.commands.models import Models
 from bot.commands.pause import Pause, Resume
 from bot.commands.preset import Preset
 
-COMMANDS: tuple[type[Command], ...] = (Help, Jobs, Cancel, Pause, Resume, Models, History, Preset, Gpu, SetLanguage)
+COMMANDS: tuple[type[Command], ...] = (
+    Help,
+    Jobs,
+    Cancel,
+    Pause,
+    Resume,
+    Models,
+    History,
+    Preset,
+    Gpu,
+    SetLanguage,
+)
