@@ -78,7 +78,7 @@ class LaMa:
         model = self._manager.model
         images = np.stack([norm_img(pad(one)) for one in pictures])
         masks = np.stack([norm_img(pad(one)) > 0 for one in holes]).astype(np.int64)
-        # torch would compile anew for each size it sees, which takes longer than the work
+        # unless told not to, torch specialises the network anew for each size it sees; crops come in many
         with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             answers = model.model(
                 torch.from_numpy(images).to(model.device), torch.from_numpy(masks).to(model.device)
