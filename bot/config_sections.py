@@ -134,6 +134,10 @@ class Models(Section):
     img2img: str = Field(default="", description='used when none is named; "": the embedded one')
     inpaint: str = Field(default="", description='used when none is named; "": the embedded one')
     removebg: str = Field(default="", description='used when none is named; "": u2netp')
+    interrogate: str = Field(
+        default="",
+        description='used when none is named; "": ViT-L-14-openai where it is, else the embedded one',
+    )
 
 
 class Quotas(Section):
