@@ -177,7 +177,7 @@ class _Unpacking:
         with path.open("xb") as file:
             try:
                 for piece in unpacked(archive, entry, start):
-                    head = head or piece[:8]
+                    head = head if len(head) >= 8 else (head + piece)[:8]
                     file.write(piece)
                     if self.stop.is_set():
                         raise InterruptedError("nobody waits for it any more")
@@ -205,7 +205,7 @@ def _decoded(entry: Entry) -> str:
     """The name as it was meant: what is not marked as UTF-8 may be that all the same (macOS), or Korean Windows'."""
     if entry.flags & UTF8:
         return entry.name.decode("utf-8", "surrogateescape")
-    for encoding in ("utf-8", "cp949"):
+    for encoding in ("utf-8", "euc_kr"):
         try:
             return entry.name.decode(encoding)
         except UnicodeDecodeError:
