@@ -192,8 +192,9 @@ def main(argv: list[str] | None = None) -> None:
         figures["LaMa"] = placed(folder / "models" / "big-lama" / "big-lama.pt", said.lama)
         for model in MODELS:
             figures[model] = compared(folder, model, said)
+            kept = keep("cleanup", figures)  # now: the next model may take an hour on a small machine
     show(figures, said.counts)
-    Console().print(f"kept in {keep('cleanup', figures).relative_to(Path.cwd())}")
+    Console().print(f"kept in {kept.relative_to(Path.cwd())}")
 
 
 def placed(file: Path, real: Path | None) -> str:
