@@ -95,7 +95,7 @@ def zipped(model: Model, to: Path) -> None:
     assert path is not None
     files = [path, path.with_suffix(".json")] if path.is_file() else sorted(path.rglob("*"))
     root = path.parent if path.is_file() else path
-    with zipfile.ZipFile(to, "w") as archive:
+    with zipfile.ZipFile(to, "w", strict_timestamps=False) as archive:
         for file in files:
             if file.is_file() and not file.is_symlink():
                 archive.write(file, f"{model.name}/{file.relative_to(root).as_posix()}")

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from bot import model_presses
 from bot.commands.cancel import cancel
 from bot.commands.command import Tools
 from bot.commands.history import turned
@@ -73,10 +74,12 @@ class Presses:
             "resume": self._resume,
             **dict.fromkeys(("pick", *COMMANDS), Picks(self.tools, self.orders).answer),
         }
-        if press.action not in acts:
+        if press.action not in (*acts, *model_presses.ACTIONS):
             raise Refusal(_UNKNOWN_BUTTON)
         if before := await self.orders.known(press.key):
             return before
+        if press.action in model_presses.ACTIONS:  # which may be seen by more people than its training
+            return await model_presses.ModelPresses(self.tools, self.orders).answer(press)
         job = await self.tools.store.jobs.get(press.job)
         if job is None or not _may_see(press, job):
             raise Refusal(_NO_JOB(id=press.job))

@@ -107,11 +107,8 @@ Action = Literal[
     "try",
     "compare",
     "download",
-    "try",
-    "compare",
-    "download",
-    "discard",
-    "discarded",
+    "scrap",
+    "scrapped",
 ]
 
 

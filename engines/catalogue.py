@@ -140,7 +140,7 @@ def find(
     found = names.get(key)
     if found is None:
         raise Refusal(_no_such(said, models, names))
-    if found.lora and not found.kinds:
+    if kind and found.lora and not found.kinds:
         raise Refusal(_NO_BASE(name=found.name, base=found.base or "?"))
     if kind and kind not in found.kinds:
         fit = ", ".join(f"`{m.name}`" for m in models if kind in m.kinds)
@@ -150,7 +150,7 @@ def find(
 
 def look(path: Path) -> Model | None:
     """The model at `path` (a diffusers folder or a .safetensors file), or None where there is none we can run."""
-    seen = stamp(path)
+    seen = stamp(path) if path.is_dir() else (*stamp(path), *stamp(trained.card_file(path)))
     if path not in _looked or _looked[path][0] != seen:
         _looked[path] = (seen, _look(path))
     return _looked[path][1]
