@@ -82,24 +82,39 @@ def check(quota: Quota, used: Used, now: float, department: str = "") -> tuple[W
     `used` is what was used before the job that is asked for; `department` is named where the quota is shared. How
     many jobs one person may have open is `bot.admission`'s.
     """
-    who = _DEPARTMENT(name=department) if department else _YOU
     if department and quota.queue and used.open >= quota.queue:
         raise Refusal(_QUEUE(name=department, open=used.open, limit=quota.queue))
     told: list[Words] = []
-    minutes = used.seconds / 60
     if quota.jobs:
-        words = _JOBS(who=who, limit=quota.jobs, when=reset(now))
-        told += _near(words, _FULL, used.jobs, quota.jobs, after=used.jobs + 1)
+        told += _near(_jobs(quota, now, department), used.jobs, quota.jobs, after=used.jobs + 1)
     if quota.minutes:
-        words = _MINUTES(who=who, limit=f"{quota.minutes:.15g}", when=reset(now))
-        told += _near(words, _FULL, minutes, quota.minutes, after=minutes)
+        minutes = used.seconds / 60
+        told += _near(_minutes(quota, now, department), minutes, quota.minutes, after=minutes)
     return tuple(told)
 
 
-def _near(words: Words, full: Words, used: float, limit: float, *, after: float) -> list[Words]:
-    """`words` wait for how much is used: put off until here, for a refusal says something else than a note."""
+def standing(quota: Quota, used: Used, now: float, department: str = "") -> list[Words]:
+    """How much of each limit is used, however little."""
+    told = [_said(_jobs(quota, now, department), used.jobs)] if quota.jobs else []
+    return told + ([_said(_minutes(quota, now, department), used.seconds / 60)] if quota.minutes else [])
+
+
+def _jobs(quota: Quota, now: float, department: str) -> Words:
+    return _JOBS(who=_who(department), limit=quota.jobs, when=reset(now))
+
+
+def _minutes(quota: Quota, now: float, department: str) -> Words:
+    return _MINUTES(who=_who(department), limit=f"{quota.minutes:.15g}", when=reset(now))
+
+
+def _who(department: str) -> Words:
+    return _DEPARTMENT(name=department) if department else _YOU
+
+
+def _near(words: Words, used: float, limit: float, *, after: float) -> list[Words]:
+    """`words` wait for how much is used: a refusal tells what was, a note what will be with this job."""
     if used >= limit:
-        raise Refusal(_said(words, used) + full)
+        raise Refusal(_said(words, used) + _FULL)
     return [_said(words, after)] if after >= NEAR * limit else []
 
 

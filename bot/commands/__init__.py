@@ -12,6 +12,7 @@ from bot.commands.language import SetLanguage
 from bot.commands.models import Models
 from bot.commands.pause import Pause, Resume
 from bot.commands.preset import Preset
+from bot.commands.usage import Usage
 
 COMMANDS: tuple[type[Command], ...] = (
     Help,
@@ -22,6 +23,7 @@ COMMANDS: tuple[type[Command], ...] = (
     Models,
     History,
     Preset,
+    Usage,
     Gpu,
     SetLanguage,
 )
