@@ -279,7 +279,7 @@ LABELS: dict[Action, Words] = {
     "overlay": Words("Show mask", "마스크 보기"),
     "invert": Words("Invert mask", "마스크 반전"),
     **interrogated.USES,
-    **{action: words for action, words in training_replies.LABELS.items() if action != "delete"},
+    **training_replies.LABELS,
 }
 _QUEUED = Words("#{id} {command} · {where}", "#{id} {command} · {where}")
 _RUNNING = Words("#{id} {command} · {how}", "#{id} {command} · {how}")

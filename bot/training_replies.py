@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bot import model_buttons
 from bot.locale.markup import cut, harmless
 from bot.locale.numbers import duration, size
 from bot.talk import Action, Button, File, Limits, Message
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from storage.jobs import Job
 
 REVIEW, TRAINING = "review", "train"
-LIVING: tuple[Action, ...] = ("pause", "cancel")
 
 
 def reviewed(job: Job, shown: Sequence[Shown], limits: Limits) -> Message:
@@ -66,7 +66,7 @@ def trained(job: Job, shown: Sequence[Shown], limits: Limits) -> Message:
         job=job.id,
         command=job.command,
         files=_files(job, shown, limits),
-        buttons=_buttons(job, "try", "compare", "download", "delete"),
+        buttons=model_buttons.after_training(job.id, "ko" if job.language == "ko" else "en"),
         mention=job.person,
         private=False,
         facts={
@@ -97,8 +97,7 @@ def _files(job: Job, shown: Sequence[Shown], limits: Limits) -> tuple[File, ...]
 
 
 def _buttons(job: Job, *actions: Action) -> tuple[Button, ...]:
-    danger = ("discard", "delete", "cancel")
-    return tuple(Button(a, job.id, LABELS[a].of(job.language), danger=a in danger) for a in actions)
+    return tuple(Button(a, job.id, LABELS[a].of(job.language), danger=a == "discard") for a in actions)
 
 
 LABELS: dict[Action, Words] = {
@@ -107,10 +106,6 @@ LABELS: dict[Action, Words] = {
     "discard": Words("Cancel", "취소"),
     "pause": Words("Pause", "일시정지"),
     "resume": Words("Resume", "계속"),
-    "try": Words("Try it", "써 보기"),
-    "compare": Words("Compare", "비교"),
-    "download": Words("Download", "내려받기"),
-    "delete": Words("Delete", "삭제"),
 }
 _REVIEW = Words("**Draft {id}.** This is what I understood:", "**초안 {id}.** 다음과 같이 이해했습니다:")
 _MEMORY = Words("It needs about {size} of memory.", "메모리는 약 {size} 필요합니다.")

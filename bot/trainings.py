@@ -16,7 +16,7 @@ from bot.orders import Order, Orders
 from bot.talk import Invocation, Message, Person, Press
 from bot.training_words import UNCHANGED, described, facts
 from bot.training_words import given as given_fields
-from engines.training.request import Train
+from engines.training.request import Train, check_name
 from engines.training.review import Review
 from engines.words import Refusal, Words
 from storage.drafts import Draft
@@ -146,7 +146,8 @@ class Trainings:
         return draft
 
     async def _free(self, name: str) -> None:
-        """Raise `Refusal` where a model is called so already."""
+        """Raise `Refusal` where a model cannot be called so, or one is already."""
+        check_name(name)
         models = await asyncio.to_thread(self.tools.models)
         short = {model.name.rpartition("/")[2].casefold() for model in models}
         if name.casefold() in short | {model.name.casefold() for model in models}:

@@ -81,6 +81,12 @@ class Elsewhere:
     def cancel(self, job_id: int) -> None:
         self.told.append(("cancel", job_id))
 
+    def pause(self, job_id: int) -> None:
+        self.told.append(("pause", job_id))
+
+    def news(self, job_id: int) -> None:
+        self.told.append(("news", job_id))
+
     async def take_back(self, job_id: int) -> None:
         self.told.append(("take back", job_id))
 
