@@ -55,7 +55,7 @@ def test_the_packages_lists_are_read_from_the_package() -> None:
     sizes = {name: len(phrase_list(name).texts) for name in PACKAGED}
     assert sizes["flavors"] > 100_000
     assert sizes["artists"] % 2 == 0
-    assert "by Ub Iwerks" in phrase_list("artists").texts
+    assert "by Aaron Bohrod" in phrase_list("artists").texts
     assert "trending on Artstation" in phrase_list("trendings").texts
     assert min(sizes.values()) > 20
 
@@ -117,7 +117,7 @@ def test_a_damaged_file_is_made_anew(clip: Clip, tmp_path: Path, harm: str) -> N
     else:
         path.write_bytes({"cut": data[:-100], "flipped": data[:-9] + b"\x55" + data[-8:], "empty": b""}[harm])
     assert torch.equal(filled(clip, tmp_path, known).vectors, good)
-    assert path.read_bytes() == data, "and it is kept again"
+    assert phrase_tables.opened(known, "w", 128, path, "cpu").ready, "and it is kept again"
 
 
 def test_vectors_on_disk_are_half_as_large(clip: Clip, tmp_path: Path) -> None:
