@@ -49,8 +49,11 @@ class Heard:
 def gather(said: Invocation) -> Heard:
     """Which command, which values, which file where. Raises `Refusal`."""
     if said.command:
+        form = form_named(said.command)
         filled, files, several = _options(said)
-        placed = _placed(form_named(said.command), filled, files, (*said.attachments, *several))
+        many = {name: more for name, more in several.items() if form.params()[name].kind in grammar.MANY}
+        spare = (one for name, more in several.items() if name not in many for one in more)
+        placed = _placed(form, filled, files, (*said.attachments, *spare), many)
         return dataclasses.replace(placed, complete=said.complete)
     spoken = grammar.read(said.text)
     values: dict[str, Any] = dict(spoken.values)
@@ -69,10 +72,12 @@ def gather(said: Invocation) -> Heard:
     return _placed(spoken.form, values, files, said.attachments, more)
 
 
-def _options(said: Invocation) -> tuple[dict[str, Any], dict[str, Attachment], list[Attachment]]:
+def _options(
+    said: Invocation,
+) -> tuple[dict[str, Any], dict[str, Attachment], dict[str, Sequence[Attachment]]]:
     """Values, files, and what came beside the first file of a field that was given several."""
     form = form_named(said.command)
-    more: list[Attachment] = []
+    more: dict[str, Sequence[Attachment]] = {}
     values: dict[str, Any] = {}
     files: dict[str, Attachment] = {}
     free = list(said.attachments)
@@ -82,7 +87,7 @@ def _options(said: Invocation) -> tuple[dict[str, Any], dict[str, Attachment], l
             values[field] = value
         elif isinstance(value, list | tuple):
             files[field] = value[0]
-            more += value[1:]
+            more |= {field: value[1:]} if len(value) > 1 else {}
         elif not isinstance(value, str):
             files[field] = value
         elif value.startswith("@") and form.params()[field].kind in grammar.FILES:
@@ -176,7 +181,7 @@ class Intake:
         params = form.params()
         notes: list[Words] = [_UNUSED(name=cut(a.name, 60), command=form.name) for a in heard.spare]
         for name, p in params.items():
-            if p.kind == "picture":
+            if p.kind == "picture" and (p.required or name in heard.files):
                 stored = None if name in heard.files else await self._chosen(person)
                 values[name] = values[name] if name in heard.files else stored
                 notes += [_CHOSEN] if stored else []
@@ -205,7 +210,7 @@ class Intake:
                 changed[name] = await self.tools.store.blobs.put(picture.png)
                 photo = picture.png
                 notes += picture.notes
-            elif p.kind == "picture":
+            elif p.kind == "picture" and getattr(request, name):
                 photo = self.tools.store.blobs.path(getattr(request, name))
             elif p.kind == "mask" and photo is not None:
                 changed[name] = await self._mask(request, name, photo, heard, notes)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot import model_presses
+from bot.assembly import SHEET
 from bot.commands.cancel import cancel
 from bot.commands.command import Tools
 from bot.commands.history import turned
@@ -176,6 +177,8 @@ class Presses:
             0 <= press.index < len(results)
             and self.tools.store.blobs.path(results[press.index].blob).exists()
         ):
+            if results[press.index].recipe.get(SHEET):
+                raise Refusal(_SHEET(id=job.id))
             return results[press.index]
         raise Refusal(_GONE(id=job.id))
 
@@ -206,6 +209,10 @@ _NO_PROMPT = Words(
     "#{id} 작업은 프롬프트 없이 만들어져 변형할 것이 없습니다. “입력으로 쓰기”로 이어서 쓸 수 있습니다.",
 )
 _NOTHING_MADE = Words("#{id} has made no picture.", "#{id} 작업에서 만들어진 그림이 없습니다.")
+_SHEET = Words(
+    "The picture of #{id} is an overview of many. Send the one you want from the archive.",
+    "#{id} 작업의 그림은 여러 장을 모아 보여 주는 것입니다. 압축 파일에서 원하는 그림을 골라 보내 주십시오.",
+)
 _GONE = Words(
     "The picture of #{id} is no longer stored. “Re-roll” makes it again.",
     "#{id} 작업의 그림이 더 이상 저장되어 있지 않습니다. “다시 만들기”로 새로 만들 수 있습니다.",

@@ -23,6 +23,11 @@ TOLD = 1500  # characters of a recipe that are shown
 def line(request: Request) -> tuple[str, dict[str, str]]:
     """The command line that says `request`, and which stored file goes by which name in it."""
     names: dict[str, str] = {}
+    if request.items:  # in words only: the files may be hundreds
+        fields: dict[str, str] = {p.kind: name for name, p in reversed(request.params().items())}
+        unsaid: dict[str, Any] = {fields["mask"]: ""} if "mask" in fields else {}
+        shown = dataclasses.replace(request, **unsaid)
+        return unparse(shown, {getattr(request, fields["picture"]): "photos.zip"}), {}
     for field, p in request.params().items():
         if p.kind in ("picture", "mask") and (blob := getattr(request, field)):
             names.setdefault(blob, "photo.png" if p.kind == "picture" else "mask.png")
