@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from bot import batches
 from bot.config import Config
 from bot.desk import Desk
 from bot.dispatcher import Dispatcher
