@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bot.locale.markup import block, cut, harmless
-from bot.talk import Action, Button, Choices, Option
+from bot.talk import Action, Button, Choices, Message, Option
 from engines.interrogate_form import NEGATIVE
 from engines.words import Words
 
 if TYPE_CHECKING:
+    from storage.jobs import Job
     from storage.results import Result
 
 MEDIA = "application/json"
@@ -31,6 +32,23 @@ Recipe = Mapping[str, Any]
 def is_words(result: Result) -> bool:
     """Whether a result is shown as words and not as a file."""
     return result.media == MEDIA and "phrases" in result.recipe
+
+
+def told(job: Job, recipe: Recipe, head: str, notes: Sequence[str], limit: int) -> Message:
+    """The whole answer; `head` is its first line, `notes` are its last."""
+    room = limit - len("\n".join([head, *notes])) - 2
+    answer = {key: recipe.get(key) for key in ("mode", "caption", "phrases")}
+    return Message(
+        "finished",
+        "\n".join([head, *lines(recipe, job.language, room), *notes]),
+        job=job.id,
+        command=job.command,
+        buttons=uses(job.id, job.language),
+        choices=choices(recipe, job.id, job.language),
+        mention=job.person,
+        private=False,
+        facts={"seconds": job.seconds, "prompt": recipe.get("text"), **answer},
+    )
 
 
 def lines(recipe: Recipe, language: str, room: int) -> list[str]:

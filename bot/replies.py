@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,26 +144,9 @@ def _done(job: Job, shown: Sequence[Shown], limits: Limits) -> Message:
 def _words(job: Job, recipe: Mapping[str, Any], made: Mapping[str, Any], limits: Limits) -> Message:
     """An answer that is words and no picture."""
     head = _dotted([_DONE(id=job.id, time=duration(job.seconds or 0.0)), _SAME(text=made["model"])])
-    notes = _notes(job)
-    room = limits.text - len(_lines(head.of(job.language), *notes)) - 2
-    told = interrogated.lines(recipe, job.language, room)
-    choices = interrogated.choices(recipe, job.id, job.language)
-    answer = {key: recipe.get(key) for key in ("mode", "caption", "phrases")}
-    return Message(
-        "finished",
-        _lines(head.of(job.language), *told, *notes),
-        job=job.id,
-        command=job.command,
-        buttons=(
-            *interrogated.uses(job.id, job.language),
-            _button(job, "recipe"),
-            _button(job, "delete"),
-        ),
-        choices=choices,
-        mention=job.person,
-        private=False,
-        facts={"seconds": job.seconds, "prompt": recipe.get("text"), **answer, **made},
-    )
+    told = interrogated.told(job, recipe, head.of(job.language), _notes(job), limits.text)
+    buttons = (*told.buttons, _button(job, "recipe"), _button(job, "delete"))
+    return dataclasses.replace(told, buttons=buttons, facts={**told.facts, **made})
 
 
 def _failed(job: Job, limits: Limits) -> Message:

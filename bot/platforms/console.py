@@ -106,8 +106,7 @@ class Show:
             self.terminal.print(Markdown(message.text))
         if message.choices:
             named = "  ".join(f"{i} {one.label}" for i, one in enumerate(message.choices.options, 1))
-            self.terminal.print(f"{message.choices.placeholder}: {named}", markup=False, highlight=False)
-            self.terminal.print(f"  /pick {message.job} 1 2 txt2img", style="green", highlight=False)
+            self.terminal.print(f"{named}\n  /pick {message.job} 1 2 txt2img", markup=False, highlight=False)
         for path in files:
             self.terminal.print(f"  → {path}", style="green", highlight=False, soft_wrap=True)
 
