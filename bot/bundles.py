@@ -20,6 +20,7 @@ from engines.words import Refusal, Words
 
 ENTRY = 700  # bytes of an archive for one file's names and headers
 SHEETS_PART = 4  # the sheet takes one so-manieth of a message at most
+LEAST = 100_000  # bytes: an answer refused at this size goes without files
 SMALLEST = 20_000  # bytes: a picture is not made smaller than this
 
 
@@ -116,6 +117,15 @@ async def _smaller(files: Sequence[Shown], room: _Room, folder: Path, shrink: Sh
 
 def _need(file: Shown) -> int:
     return size_of(file.path) + ENTRY + 4 * len(file.result.name)
+
+
+def tighter(limits: Limits, message: Message) -> Limits:
+    """Half of what was just refused; no files at all when that would be next to nothing."""
+    sizes = [file.path.stat().st_size for file in message.files]
+    whole, largest = sum(sizes) // 2, max(sizes) // 2
+    if whole < LEAST:
+        return dataclasses.replace(limits, files=0)
+    return dataclasses.replace(limits, message_bytes=whole, file_bytes=min(limits.file_bytes, largest))
 
 
 _SMALLER = Words(

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bot import replies
-from bot.bundles import pack
+from bot.bundles import pack, tighter
 from bot.interrogated import is_words
 from bot.living import OPEN, Living
 from bot.parcel import Shrink
@@ -39,7 +39,6 @@ PAUSE = 5.0  # seconds before trying again what the disk refused
 LONGEST = 60.0  # seconds between two tries at most
 GIVE_UP = 3 * 86400.0  # seconds after the first try
 SKEW = 120.0  # seconds by which a platform's clock may differ from ours
-SMALLEST = 100_000  # bytes: an answer refused at this size goes without files
 EXPORTS = "exports"  # folder beside the database
 ALONE = 30.0  # seconds after which the rows are looked at again though nobody called
 
@@ -267,12 +266,17 @@ class Outbox:
                 except TooLarge:
                     if not message.files:
                         raise
-                    limits = _tighter(limits, message)
+                    limits = tighter(limits, message)
 
     async def _say(self, job: Job, platform: Platform, place: Place, message: Message, limits: Limits) -> str:
         status = await self._store.deliveries.get(job.id, "status")
         calls = replies.calls(job)  # an edit notifies nobody
-        if not calls and status and status.state == "sent" and self._clock() - status.since <= limits.edit_age:
+        if (
+            not calls
+            and status
+            and status.state == "sent"
+            and self._clock() - status.since <= limits.edit_age
+        ):
             with contextlib.suppress(Gone):
                 await platform.edit(place, status.message, message)
                 return status.message
@@ -299,12 +303,3 @@ async def _find(platform: Platform, place: Place, key: str, delivery: Delivery) 
         return await platform.find(place, key, delivery.since - SKEW)
     except Unreachable as error:
         raise Unreachable(str(error), retry_after=error.retry_after, uncertain=True) from error
-
-
-def _tighter(limits: Limits, message: Message) -> Limits:
-    """Half of what was just refused; no files at all when that would be next to nothing."""
-    sizes = [file.path.stat().st_size for file in message.files]
-    whole, largest = sum(sizes) // 2, max(sizes) // 2
-    if whole < SMALLEST:
-        return dataclasses.replace(limits, files=0)
-    return dataclasses.replace(limits, message_bytes=whole, file_bytes=min(limits.file_bytes, largest))
