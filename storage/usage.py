@@ -73,6 +73,8 @@ def add(
 
 def _pictures(result: NewResult) -> int:
     """A result may say how many pictures it stands for: an archive many, the sheet that shows them none."""
+    if "sheet" in result.recipe:  # shows pictures that are results themselves
+        return 0
     told = result.recipe.get("pictures")
     if isinstance(told, int):
         return max(told, 0)

@@ -70,7 +70,7 @@ def test_required_options_come_first_and_advanced_ones_last() -> None:
         assert required == sorted(required, reverse=True)
     names = list(options(Txt2Img))
     assert names[0] == "prompt"
-    assert {"width", "height", "sampler"} == set(names[-3:])
+    assert {"width", "height", "sampler", "preset"} == set(names[-4:])
 
 
 def test_the_fingerprint_changes_with_a_word_and_not_by_itself() -> None:

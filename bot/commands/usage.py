@@ -105,20 +105,24 @@ async def _standing(tools: Tools, said: Invocation) -> list[Words]:
 
 def _table(lines: Sequence[Line]) -> Words:
     """By command and by model, in columns."""
-    rows = [("", "jobs", "pictures", "min"), *_rows(lines, "command")]
+    rows = [("command", "jobs", "pictures", "min"), *_rows(lines, "command")]
     models = _rows(lines, "model")[:MODELS]
-    korean = {"jobs": "작업", "pictures": "그림", "min": "분"}
+    korean = {"command": "명령", "model": "모델", "jobs": "작업", "pictures": "그림", "min": "분"}
     texts = []
     for names in ({}, korean):
-        all_rows = [*rows, ("", "", "", ""), *models]
-        said = [tuple(names.get(cell, cell) if i else cell for i, cell in enumerate(row)) for row in all_rows]
+        all_rows = [*rows, ("model", "", "", ""), *models]
+        heads = (0, len(rows))
+        said = [
+            tuple(names.get(cell, cell) for cell in row) if i in heads else row
+            for i, row in enumerate(all_rows)
+        ]
         texts.append(block("\n".join(_row(row) for row in said)))
     return Words(*texts)
 
 
 def _row(cells: Sequence[str]) -> str:
     name, *numbers = cells
-    return (f"{cut(name, 30):<30}" + "".join(f"{number:>9}" for number in numbers)).rstrip() or "·"
+    return (f"{cut(name, 30):<30}" + "".join(f"{number:>9}" for number in numbers)).rstrip()
 
 
 def _rows(lines: Sequence[Line], key: str) -> list[tuple[str, str, str, str]]:

@@ -103,7 +103,7 @@ class Show:
         if message.kind in ("finished", "failed"):
             self._drop(message.job)
         if message.text:
-            self.terminal.print(Markdown(message.text))
+            self.terminal.print(Markdown(message.text.replace("\n", "  \n")))  # a line is a line
         if message.choices:
             named = "  ".join(f"{i} {one.label}" for i, one in enumerate(message.choices.options, 1))
             self.terminal.print(f"{named}\n  /pick {message.job} 1 2 txt2img", markup=False, highlight=False)
