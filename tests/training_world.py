@@ -11,13 +11,19 @@ import small_models
 from PIL import Image, ImageDraw
 
 from engines.engine import Work
+from engines.events import Artifact
 from engines.loading import reader
 from engines.models import Models
 from engines.training.engine import DreamBooth
 from engines.training.request import Train
+from engines.training.run import Training
 
 INPAINT, PICTURES = "tiny-inpaint", "tiny"
-SMALL: dict[str, Any] = {"attention_head_dim": 8, "block_out_channels": (16, 32)}
+SMALL: dict[str, Any] = {
+    "attention_head_dim": 8,
+    "block_out_channels": (16, 32),
+    "sample_size": 8,
+}  # 32 pixels
 
 
 def bases(folder: Path) -> Path:
@@ -28,6 +34,14 @@ def bases(folder: Path) -> Path:
         )
         index = json.loads((path / "model_index.json").read_text())
         assert index["unet"][1] == "UNet2DConditionModel"
+    return folder
+
+
+def house(folder: Path, of: Path) -> Path:
+    """Another models folder with the same bases."""
+    folder.mkdir()
+    for name in (PICTURES, INPAINT):
+        (folder / name).symlink_to(of / name)
     return folder
 
 
@@ -79,6 +93,22 @@ def data(
 def engine(folder: Path, **models: Any) -> DreamBooth:
     read = reader(folder, "cpu", "float32")
     return DreamBooth(Models(read, **models), read, folder, sample_steps=2)
+
+
+def driven(own: DreamBooth, at: Work) -> Training:
+    """A training from begin to its last tick."""
+    run = own.begin(at)
+    while not run.finished:
+        own.advance([run])
+    return run
+
+
+def made(own: DreamBooth, at: Work) -> tuple[Artifact, ...]:
+    """A whole training; its report."""
+    run = driven(own, at)
+    packing = own.finish(run)
+    own.suspend(run)
+    return packing()
 
 
 def train(**more: Any) -> Train:

@@ -138,12 +138,17 @@ class DreamBooth:
 
     def advance(self, runs: Sequence[Training]) -> None:
         """One tick of each: an optimizer step, or one UNet call for its samples. All or none."""
-        try:
-            takes = [ticks.tried(run) for run in runs]
-        except BaseException:
-            for run in runs:
-                run.learner.forget()
-            raise
+        takes: list[ticks.Take] = []
+        for run in runs:
+            try:
+                takes.append(ticks.tried(run))
+            except BaseException as error:
+                for mate in runs:
+                    mate.learner.forget()
+                run.over = isinstance(
+                    error, Refusal
+                )  # it would break again: what it has is not worth keeping
+                raise
         for run, take in zip(runs, takes, strict=True):
             try:
                 take()

@@ -93,6 +93,11 @@ class Learner:
         now: float = self.optimizer.param_groups[0]["lr"]
         return now
 
+    @property
+    def sound(self) -> bool:
+        """Whether all weights are numbers."""
+        return all(bool(p.isfinite().all()) for p in self.trained.values())
+
     def learning(self) -> None:
         """Ready for gradients (after samples were drawn)."""
         for module in self._modules():
@@ -151,7 +156,7 @@ class Learner:
         )
         overflow = self.accelerated.scaler is not None and not torch.isfinite(length)
         if not (torch.isfinite(torch.tensor(step.loss)) and (overflow or torch.isfinite(length))):
-            raise Refusal(_BROKEN(rate=f"{step.rate:g}"))
+            raise Refusal(BROKEN(rate=f"{step.rate:g}"))
 
     def move(self, step: Step) -> None:
         """Take the step whose gradients were added up."""
@@ -288,7 +293,7 @@ def rates(request: Train, unet: nn.Module) -> Rates:
     return Rates(own, own * copies.TEXT_SHARE if request.method == LORA else own)
 
 
-_BROKEN = Words(
+BROKEN = Words(
     "The training broke down: the loss is not a number any more. The last checkpoint is kept. Start again with a lower "
     "learning rate (it was {rate}) or precision:no.",
     "손실 값이 숫자가 아니게 되어 학습을 멈추었습니다. 마지막 체크포인트는 남아 있습니다. 학습률({rate})을 낮추거나 "

@@ -188,7 +188,9 @@ def restore(made: Learner, kept: Checkpoint) -> None:
         for name, parameter in made.trained.items():
             parameter.copy_(kept.weights[name])
     checkpoints.restore_optimizer(made.optimizer, kept.optimizer)
-    made.schedule.load_state_dict(kept.state["schedule"])
+    made.schedule.load_state_dict(
+        {**kept.state["schedule"], "lr_lambdas": [None] * len(made.optimizer.param_groups)}
+    )
     for group, rate in zip(made.optimizer.param_groups, made.schedule.get_last_lr(), strict=True):
         group["lr"] = rate
     if made.accelerated.scaler is not None and kept.state["scaler"] is not None:
