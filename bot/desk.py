@@ -20,7 +20,8 @@ from bot.orders import Order, Orders
 from bot.pictures import PictureReader
 from bot.presses import Presses
 from bot.recipes import recipe_message
-from bot.talk import Attachment, Invocation, Message, Person, Press
+from bot.shelf import Shelf, Someone
+from bot.talk import Attachment, Invocation, Message, Person, Place, Press
 from bot.trainings import Trainings
 from engines.catalogue import Model
 from engines.pool import DeviceStatus
@@ -90,6 +91,10 @@ class Desk:
             return await self.presses.answer(known)
 
         return await self._safely(press.person, press.language, answer, f"{press.action} #{press.job}")
+
+    async def hidden(self, person: Person, place: Place) -> set[str]:
+        """Names of models that must not be offered to them there: somebody else's own."""
+        return await Shelf(self.tools, Someone(await self._known(person), place)).hidden()
 
     async def _pressed(self, press: Press) -> Message:
         return await self.presses.answer(press)

@@ -34,6 +34,14 @@ class Asker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Someone:
+    """Who has said nothing yet."""
+
+    person: Person
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class Shelf:
     """The studio's models as one asker sees them. `by` None is nobody: what everybody may see."""
 
@@ -52,6 +60,11 @@ class Shelf:
         return await asyncio.to_thread(
             catalogue.find, name, kind, settings.models_folder, settings.model_paths, hidden
         )
+
+    async def hidden(self) -> set[str]:
+        """Names of the models that the asker may not use."""
+        _, hidden = await self._looked()
+        return hidden
 
     async def owned(self) -> dict[str, Owned]:
         """The rows of trained models by name."""

@@ -49,6 +49,7 @@ class Desk:
     heard: list[Any] = field(default_factory=list)
     files: list[bytes] = field(default_factory=list)
     hold: asyncio.Event | None = None
+    private: set[str] = field(default_factory=set)  # models that nobody may be offered
 
     async def hear(self, said: Invocation) -> Message:
         self.heard.append(said)
@@ -64,6 +65,9 @@ class Desk:
 
     async def language_of(self, person: Person, hint: str) -> Language:
         return "ko" if hint == "ko" else "en"
+
+    async def hidden(self, person: Person, place: Place) -> set[str]:
+        return self.private
 
 
 @dataclass
@@ -81,6 +85,9 @@ class Outside:
 
     async def language_of(self, person: Person, hint: str) -> Language:
         return await self.desk.language_of(person, hint)
+
+    async def hidden(self, person: Person, place: Place) -> set[str]:
+        return await self.desk.hidden(person, place)
 
     async def _apart(self, answer: Any) -> Message:
         scope = _BOT_SCOPE.set(None)

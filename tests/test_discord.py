@@ -139,6 +139,9 @@ async def test_models_and_mask_words_are_suggested_while_typing() -> None:
         assert [choice["value"] for choice in offered] == ["tiny-inpaint"]
         offered = await w.ann.autocomplete(w.channel, "inpaint", "mask_area", "")
         assert "auto" in [choice["value"] for choice in offered]
+    async with world(Desk(private={"tiny"})) as w:
+        offered = await w.ann.autocomplete(w.channel, "txt2img", "model", "")
+        assert [choice["value"] for choice in offered] == ["far"], "somebody else's own is not offered"
 
 
 async def test_a_mention_with_a_file_is_a_command() -> None:

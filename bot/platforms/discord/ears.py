@@ -170,7 +170,7 @@ class Ears(discord.Client):
         data: Any = interaction.data or {}
         focused = next((o for o in data.get("options", ()) if o.get("focused")), {"name": "", "value": ""})
         typed = str(focused["value"]).casefold()
-        known = AREAS if focused["name"].endswith(AREA) else await self._models(str(data.get("name", "")))
+        known = AREAS if focused["name"].endswith(AREA) else await self._models(interaction)
         fitting = [name for name in known if typed in name.casefold() and len(name) <= 100]
         choices = [app_commands.Choice(name=name, value=name) for name in fitting[:CHOICES]]
         try:
@@ -178,10 +178,16 @@ class Ears(discord.Client):
         except FAILURES as error:
             log.debug("could not suggest: %s", error)
 
-    async def _models(self, command: str) -> list[str]:
-        """Names of the models that can do `command`, those at hand first."""
+    async def _models(self, interaction: Context) -> list[str]:
+        """Names of the models that can do the command, those at hand first; all, where no model does it."""
+        data: Any = interaction.data or {}
+        command = str(data.get("name", ""))
+        person = hearing.person_of(interaction.user, self._reach.admins)
+        place = hearing.place_of(interaction.channel_id or 0, interaction.guild_id)
+        hidden = await self._desk.hidden(person, place)
         models = await asyncio.to_thread(self._reach.models)  # looks into folders
-        return [m.name for m in sorted(models, key=lambda m: not m.here) if command in m.kinds]
+        seen = [m for m in sorted(models, key=lambda m: not m.here) if m.name not in hidden]
+        return [m.name for m in seen if command in m.kinds] or [m.name for m in seen]
 
     # Messages that speak to us
 

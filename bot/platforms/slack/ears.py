@@ -254,7 +254,9 @@ class Ears:
             view = await api.call(api.client.views_open, trigger_id=body["trigger_id"], view=modals.waiting())
             who = await asker()
             asked = modals.Asked(command, who.place, who.language, files)
-            full = modals.form_view(form, asked, given=given, models=self._slack.models(command))
+            hidden = await self._desk.hidden(who.person, who.place)
+            models = [name for name in self._slack.models(command) if name not in hidden]
+            full = modals.form_view(form, asked, given=given, models=models)
             await api.call(api.client.views_update, view_id=view["view"]["id"], view=full)
         except (Denied, Gone, Unreachable) as error:
             log.info("form of %s not opened: %s", command, error)
