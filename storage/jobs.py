@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage import deliveries, history, results, usage
+from storage import jobs_sql as sql
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.results import NewResult
@@ -25,64 +26,6 @@ CRASHED = {
     "ko": "이 작업을 처리하는 동안 봇이 {n}번 멈춰 작업을 중단했습니다. 다른 설정으로 시도해 주십시오.",
     "code": "crashed",
 }
-
-_COLUMNS = (
-    "id, key, person, name, platform, place, language, command, request, cost, state, attempts, created, "
-    "started, ended, seconds, error, notes, department"
-)
-GET = f"SELECT {_COLUMNS} FROM jobs WHERE id = ?"
-BY_KEY = f"SELECT {_COLUMNS} FROM jobs WHERE key = ?"
-# A newcomer starts level with whoever is next; when nobody waits or works, all debts are forgotten.
-NEWCOMER_TURN = """
-SELECT max(coalesce((SELECT served FROM people WHERE person = ?), 0.0), coalesce(
-    (SELECT min(turn) FROM jobs WHERE state = 'queued'),
-    (SELECT max(turn) FROM jobs WHERE state = 'running'),
-    (SELECT max(served) FROM people), 0.0))
-"""
-SERVED = """
-INSERT INTO people (person, name, served) VALUES (:person, :name, :served)
-ON CONFLICT (person) DO UPDATE SET name = excluded.name, served = excluded.served
-"""
-ADD = f"""
-INSERT INTO jobs (key, person, name, platform, place, language, command, request, cost, turn, state, created,
-                  notes, words, department, model, room)
-VALUES (:key, :person, :name, :platform, :place, :language, :command, :request, :cost, :turn, 'queued', :now,
-        :notes, :words, :department, :model, :room)
-RETURNING {_COLUMNS}
-"""
-ADD_INPUT = "INSERT OR IGNORE INTO inputs (job, blob) VALUES (?, ?)"
-CLAIM = f"""
-UPDATE jobs SET state = 'running', started = :now
-WHERE state = 'queued' AND id = (SELECT id FROM jobs WHERE state = 'queued' ORDER BY turn, id LIMIT 1)
-RETURNING {_COLUMNS}
-"""
-RELEASE = f"""
-UPDATE jobs SET state = 'queued', started = NULL, attempts = attempts + :crashes
-WHERE id = :id AND state = 'running' RETURNING {_COLUMNS}
-"""
-END = f"""
-UPDATE jobs SET state = :state, ended = :now, seconds = :seconds, error = :error, notes = :notes
-WHERE id = :id AND state = :expected RETURNING {_COLUMNS}
-"""
-PAUSE = f"UPDATE jobs SET state = 'paused' WHERE id = ? AND state = ? RETURNING {_COLUMNS}"
-RESUME = (
-    f"UPDATE jobs SET state = 'queued', started = NULL WHERE id = ? AND state = 'paused' RETURNING {_COLUMNS}"
-)
-PROVED = "UPDATE jobs SET attempts = 0 WHERE id = ? AND state = 'running'"
-LATELY = f"SELECT {_COLUMNS} FROM jobs WHERE command = ? AND state = 'done' ORDER BY id DESC LIMIT ?"
-# The work left the line undone: what this person asked for later moves up by as much.
-REFUND_JOBS = """
-UPDATE jobs SET turn = turn - :cost
-WHERE state = 'queued' AND person = :person AND turn > (SELECT turn FROM jobs WHERE id = :id)
-"""
-REFUND_PERSON = "UPDATE people SET served = served - :cost WHERE person = :person"
-AHEAD = """
-SELECT count(*) FROM jobs AS other, (SELECT turn, id FROM jobs WHERE id = ? AND state = 'queued') AS mine
-WHERE other.state = 'queued' AND (other.turn, other.id) < (mine.turn, mine.id)
-"""
-LINE = f"SELECT {_COLUMNS} FROM jobs WHERE state = 'queued' ORDER BY turn, id LIMIT ?"
-QUEUED = "SELECT count(*) FROM jobs WHERE state = 'queued'"
-RUNNING = f"SELECT {_COLUMNS} FROM jobs WHERE state = 'running' ORDER BY turn, id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,31 +95,31 @@ class Jobs:
         return await self._database.write(lambda db: self._add(db, values, inputs))
 
     def _add(self, db: sqlite3.Connection, values: dict[str, Any], inputs: Sequence[str]) -> tuple[Job, bool]:
-        if known := db.execute(BY_KEY, (values["key"],)).fetchone():
+        if known := db.execute(sql.BY_KEY, (values["key"],)).fetchone():
             return _job(known), False
         self._blobs.check(inputs)
-        (turn,) = db.execute(NEWCOMER_TURN, (values["person"],)).fetchone()
-        db.execute(SERVED, {**values, "served": turn + values["cost"]})
-        job = _job(db.execute(ADD, {**values, "turn": turn}).fetchone())
+        (turn,) = db.execute(sql.NEWCOMER_TURN, (values["person"],)).fetchone()
+        db.execute(sql.SERVED, {**values, "served": turn + values["cost"]})
+        job = _job(db.execute(sql.ADD, {**values, "turn": turn}).fetchone())
         db.execute(history.ADD_WORDS, {**values, "id": job.id})
-        db.executemany(ADD_INPUT, [(job.id, blob) for blob in inputs])
+        db.executemany(sql.ADD_INPUT, [(job.id, blob) for blob in inputs])
         db.execute(deliveries.ADD, (job.id, "status", job.platform, job.created))
         return job, True
 
     async def claim(self, now: float) -> Job | None:
         """The next job, `running` from now on; None when nobody waits."""
-        return await self._change(CLAIM, {"now": now})
+        return await self._change(sql.CLAIM, {"now": now})
 
     async def release(self, id: int, now: float) -> Job | None:
         """`running → queued`, at its old place in line. Interrupted is not failed: it costs no attempt."""
-        return await self._change(RELEASE, {"id": id, "crashes": 0})
+        return await self._change(sql.RELEASE, {"id": id, "crashes": 0})
 
     async def release_all(self, now: float) -> list[Job]:
         """`release` for every running job: the process is about to end."""
 
         def release(db: sqlite3.Connection) -> list[Job]:
-            ids = [row["id"] for row in db.execute(RUNNING).fetchall()]
-            return [_job(db.execute(RELEASE, {"id": id, "crashes": 0}).fetchone()) for id in ids]
+            ids = [row["id"] for row in db.execute(sql.RUNNING).fetchall()]
+            return [_job(db.execute(sql.RELEASE, {"id": id, "crashes": 0}).fetchone()) for id in ids]
 
         return await self._database.write(release)
 
@@ -184,7 +127,7 @@ class Jobs:
         """On start: what was running when the process died, queued again; failed after `crashes` of them."""
 
         def recover(db: sqlite3.Connection) -> list[Job]:
-            dead = [_job(row) for row in db.execute(RUNNING)]
+            dead = [_job(row) for row in db.execute(sql.RUNNING)]
             return [_recovered(db, job, now, crashes) for job in dead]
 
         return await self._database.write(recover)
@@ -206,7 +149,9 @@ class Jobs:
 
         def finish(db: sqlite3.Connection) -> Job | None:
             self._blobs.check(result.blob for result in results)
-            return _end(db, id, "done", ("running", "paused"), now, seconds=seconds, notes=notes, made=results)
+            return _end(
+                db, id, "done", ("running", "paused"), now, seconds=seconds, notes=notes, made=results
+            )
 
         return await self._database.write(finish)
 
@@ -224,34 +169,34 @@ class Jobs:
     async def pause(self, id: int) -> Job | None:
         """`queued | running → paused`; None if it was neither. Nobody claims it until it is resumed."""
         return await self._database.write(
-            lambda db: _row(db, PAUSE, id, "running") or _row(db, PAUSE, id, "queued")
+            lambda db: _row(db, sql.PAUSE, id, "running") or _row(db, sql.PAUSE, id, "queued")
         )
 
     async def resume(self, id: int) -> Job | None:
         """`paused → queued`, at its old place in line; None if it was not paused."""
-        return await self._database.write(lambda db: _row(db, RESUME, id))
+        return await self._database.write(lambda db: _row(db, sql.RESUME, id))
 
     async def proved(self, id: int) -> None:
         """It went well for a while: earlier crashes were not its fault."""
-        await self._database.write(lambda db: db.execute(PROVED, (id,)))
+        await self._database.write(lambda db: db.execute(sql.PROVED, (id,)))
 
     async def lately(self, command: str, limit: int) -> list[Job]:
         """The newest done jobs of a kind, of all people."""
-        return await self._list(LATELY, command, limit)
+        return await self._list(sql.LATELY, command, limit)
 
     async def get(self, id: int) -> Job | None:
-        return await self._one(GET, (id,))
+        return await self._one(sql.GET, (id,))
 
     async def by_key(self, key: str) -> Job | None:
-        return await self._one(BY_KEY, (key,))
+        return await self._one(sql.BY_KEY, (key,))
 
     async def ahead(self, id: int) -> int:
         """How many would be claimed before it; 0 = next, or not waiting."""
-        return await self._count(AHEAD, id)
+        return await self._count(sql.AHEAD, id)
 
     async def line(self, limit: int = 50) -> list[Job]:
         """The queued jobs, in the order in which they would be claimed now."""
-        return await self._list(LINE, limit)
+        return await self._list(sql.LINE, limit)
 
     async def of(
         self,
@@ -264,14 +209,14 @@ class Jobs:
     ) -> list[Job]:
         """A person's jobs, newest first: in these states, with all these words, older than job `before`."""
         condition, values = history.where(person, states=states, words=words, before=before)
-        query = f"SELECT {_COLUMNS} FROM jobs WHERE {condition} ORDER BY id DESC LIMIT ?"
+        query = f"SELECT {sql.COLUMNS} FROM jobs WHERE {condition} ORDER BY id DESC LIMIT ?"
         return await self._list(query, *values, limit)
 
     async def queued(self) -> int:
-        return await self._count(QUEUED)
+        return await self._count(sql.QUEUED)
 
     async def running(self) -> list[Job]:
-        return await self._list(RUNNING)
+        return await self._list(sql.RUNNING)
 
     async def _change(self, query: str, values: dict[str, Any]) -> Job | None:
         row = await self._database.write(lambda db: db.execute(query, values).fetchone())
@@ -296,7 +241,7 @@ def _row(db: sqlite3.Connection, query: str, *values: Any) -> Job | None:
 
 
 def _recovered(db: sqlite3.Connection, job: Job, now: float, crashes: int) -> Job:
-    queued = _job(db.execute(RELEASE, {"id": job.id, "crashes": 1}).fetchone())
+    queued = _job(db.execute(sql.RELEASE, {"id": job.id, "crashes": 1}).fetchone())
     if queued.attempts < crashes:
         return queued
     error = {k: v.format(n=queued.attempts) for k, v in CRASHED.items()}
@@ -316,19 +261,19 @@ def _end(
     made: Sequence[NewResult] = (),
 ) -> Job | None:
     """Bring a job to a final state, with its results and the delivery of its answer; None if it had ended."""
-    row = db.execute(GET, (id,)).fetchone()
+    row = db.execute(sql.GET, (id,)).fetchone()
     if row is None or row["state"] not in expected:
         return None
     old = _job(row)
     if old.state == "queued":
         refund = {"id": id, "person": old.person, "cost": old.cost}
-        db.execute(REFUND_JOBS, refund)
-        db.execute(REFUND_PERSON, refund)
+        db.execute(sql.REFUND_JOBS, refund)
+        db.execute(sql.REFUND_PERSON, refund)
     ending = {
         "id": id, "state": state, "expected": old.state, "now": now, "seconds": seconds,
         "error": None if error is None else _json(error), "notes": _json([*old.notes, *map(list, notes)]),
     }  # fmt: skip
-    ended = db.execute(END, ending).fetchone()
+    ended = db.execute(sql.END, ending).fetchone()
     results.add(db, id, made)
     if state == "done":
         usage.add(db, id, made, seconds, now)

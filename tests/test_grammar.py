@@ -139,6 +139,9 @@ def value_of(p: Param) -> st.SearchStrategy[object]:
 def forms(draw: st.DrawFn) -> Form:
     form = draw(st.sampled_from(FORMS))
     said = {name: draw(value_of(p)) for name, p in form.params().items() if p.required or draw(st.booleans())}
+    if "background" in said:  # the one text that must be a colour
+        said["background"] = draw(st.sampled_from(["white", "#a0b1c2"]))
+        said.pop("mask_only", None)
     return form.fill(said)[0]
 
 

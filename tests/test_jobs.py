@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from chat import NOW, add_job
 
-from storage import Missing, jobs
+from storage import Missing, jobs_sql
 from storage.jobs import Job
 from storage.results import NewResult
 from storage.store import Store
@@ -225,11 +225,11 @@ async def test_blob_names_are_no_words(store: Store) -> None:
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        (jobs.CLAIM, "jobs_in_line"),
-        (jobs.LINE, "jobs_in_line"),
-        (jobs.AHEAD, "jobs_in_line"),
-        (jobs.RUNNING, "jobs_at_work"),
-        (jobs.GET, "PRIMARY KEY"),
+        (jobs_sql.CLAIM, "jobs_in_line"),
+        (jobs_sql.LINE, "jobs_in_line"),
+        (jobs_sql.AHEAD, "jobs_in_line"),
+        (jobs_sql.RUNNING, "jobs_at_work"),
+        (jobs_sql.GET, "PRIMARY KEY"),
     ],
 )
 async def test_the_queue_is_read_through_an_index(store: Store, query: str, index: str) -> None:
@@ -260,7 +260,7 @@ async def test_of_ten_thousand_the_next_is_found_at_once(store: Store) -> None:
 
 def test_states_are_expected_in_every_update() -> None:
     """No UPDATE of a job's state goes by the id alone."""
-    for name, query in vars(jobs).items():
+    for name, query in vars(jobs_sql).items():
         if name.isupper() and isinstance(query, str) and "SET state" in query:
             assert "AND state =" in query or "WHERE state =" in query, name
 

@@ -27,7 +27,7 @@ def job(**changed: Any) -> Job:
         "id": 42, "key": "k", "person": "console:kim", "name": "Kim", "platform": "console", "place": {},
         "language": "en", "command": "txt2img", "request": request, "cost": 1.0, "state": "queued",
         "attempts": 0, "created": 0.0, "started": None, "ended": None, "seconds": None, "error": None,
-        "notes": [],
+        "notes": [], "department": "",
     }  # fmt: skip
     return Job(**{**whole, **changed})
 
