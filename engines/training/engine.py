@@ -94,6 +94,7 @@ class DreamBooth:
             background=True,
             request=request,
             parts=parts,
+            base=self._base(request, parts.name),
             leases=leases,
             learner=made,
             concepts=tuple(told),
@@ -168,11 +169,12 @@ class DreamBooth:
     def finish(self, run: Training) -> Packing:
         """What was trained leaves the device here; the model's folder is written elsewhere."""
         run.over = True
-        return finishing.packing(run, self._base(run), self._folder)
+        return finishing.packing(run, self._folder)
 
-    def _base(self, run: Training) -> Base:
-        plan = self._private(run.request.model, run.request.model_kind)
-        found = catalogue.find(run.parts.name, None, self._folder, self._paths)
+    def _base(self, request: Train, name: str) -> Base:
+        """Looked up at the beginning: hours later it may have another name."""
+        plan = self._private(request.model, request.model_kind)
+        found = catalogue.find(name, None, self._folder, self._paths)
         if found.path is None:
             raise RuntimeError(f"the base {found.name} is gone")
         return Base(plan, found.path, found.licence)

@@ -18,7 +18,7 @@ from PIL import Image
 from engines import pictures, recipe
 from engines.engine import Packing
 from engines.events import Artifact
-from engines.training import drawing, export
+from engines.training import classes, drawing, export
 from engines.training.export import CARD, LIST, Base, Made
 from engines.training.record import FILE, Record
 from engines.training.request import Train
@@ -33,7 +33,8 @@ def note(run: Training) -> Words:
     """The line under the bar."""
     tick = run.timeline.at(min(run.done, run.total - 1))
     if tick.kind == "class":
-        return _CLASS(made=run.done // (tick.span or 1) if run.wanted else 0, all=len(run.wanted))
+        made = tick.index // classes.STEPS * classes.BATCH
+        return _CLASS(made=made, all=len(run.wanted))
     told = _NOTE(
         step=run.learnt,
         steps=run.timeline.steps,
@@ -118,7 +119,7 @@ class Report:
     card: dict[str, Any]
 
 
-def packing(run: Training, base: Base, models: Path) -> Packing:
+def packing(run: Training, models: Path) -> Packing:
     """Take what was trained along; the function writes the model's folder and the report's pictures."""
     run.record.sync()
     report = Report(
@@ -126,11 +127,11 @@ def packing(run: Training, base: Base, models: Path) -> Packing:
         training=fingerprint(run.work),
         job=run.work.id,
         folder=run.work.folder,
-        base=base,
+        base=run.base,
         made=export.made(run.request.method, run.learner.unet, run.learner.text_encoder),
         record=run.record,
         sheet=_sheet(run),
-        card=export.card(run.request, base, run.concepts, _facts(run)),
+        card=export.card(run.request, run.base, run.concepts, _facts(run)),
     )
     run.notes.append(_done(run))
     return lambda: _packed(report, models)

@@ -20,6 +20,7 @@ from engines.training import checkpoints, classes, copies
 from engines.training.accelerated import Accelerated
 from engines.training.checkpoints import Checkpoint
 from engines.training.concepts import Concept, Order
+from engines.training.export import Base
 from engines.training.learner import Learner, rates
 from engines.training.record import Record
 from engines.training.request import FULL, LORA, NORMAL, Train
@@ -37,6 +38,7 @@ class Training(Run):
 
     request: Train
     parts: Parts
+    base: Base
     leases: list[Lease]
     learner: Learner
     concepts: tuple[Concept, ...]
@@ -149,16 +151,25 @@ def side(request: Train, parts: Parts) -> int:
 def memory(request: Train, parts: Parts) -> int:
     """Bytes that the training holds beside the base: weights of its own, gradients, Adam's two, what a batch takes.
 
-    The last is a rule of thumb: numbers kept for the gradients grow with cells, rows and the UNet's width.
+    The last is a rule of thumb, from SD 1 at 512 × 512: some 5 GB a row in half precision.
     """
     modules = [parts.unet, *([parts.text_encoder] if request.text_encoder else [])]
     whole = sum(map(copies.size, modules))
     trained = whole if request.method == FULL else sum(copies.adapter_size(m, request.rank) for m in modules)
     own = whole if needs_private(request, parts) else trained
-    cells = (side(request, parts) // parts.scale) ** 2
-    width: int = sum(parts.unet.config.block_out_channels)
-    kept = cells * request.rows * width * (200 if request.gradient_checkpointing else 900)
+    half = chosen_precision(request, parts) != "no"
+    kept = _kept_numbers(request, parts) * request.rows * (1000 if half else 2000)
+    kept = kept // 5 if request.gradient_checkpointing else kept
     return int(4 * own + 12 * trained + kept)
+
+
+def _kept_numbers(request: Train, parts: Parts) -> int:
+    """What one row's memory grows with: cells times channels times layers, over the UNet's levels."""
+    cells = (side(request, parts) // parts.scale) ** 2
+    layers = parts.unet.config.layers_per_block
+    deep = int(layers if isinstance(layers, int) else max(layers))
+    widths: list[int] = list(parts.unet.config.block_out_channels)
+    return deep * sum(cells // 4**level * width for level, width in enumerate(widths))
 
 
 # ------------------------------------------------------------------ going on
