@@ -20,7 +20,7 @@ from engines.forms import Form, Param
 from engines.words import Refusal, Words
 
 FILES = ("picture", "mask", "archive")  # kinds of fields that take an attachment
-MANY = ("picture", "mask")  # of them, those that may be given several times: many pictures at once
+MANY = ("picture", "mask", "archive")  # of them, those that may be given several times: many pictures at once
 FOLDER = "folder:"  # an archive may be a folder of the server instead
 
 
@@ -196,7 +196,7 @@ class _Reading:
             token = Token(token.raw, token.raw)
         kinds = [p.kind for p in self.form.params().values() if p.kind in FILES]
         if kinds and token.text.startswith("@") and len(token.text) > 1:
-            if "picture" not in kinds and len(self.files) + len(self.loose) >= len(kinds):
+            if not {"picture", "archive"}.intersection(kinds) and len(self.files) + len(self.loose) >= len(kinds):
                 raise Refusal(_TOO_MANY(file=token.text[:60], command=self.form.name))
             self.loose.append(token.text.removeprefix("@"))
             return

@@ -135,7 +135,8 @@ def _placed(
     for name, p in form.params().items():
         if spare and p.kind in grammar.FILES and name not in files:
             files[name] = spare.pop(0)
-    return Heard(form, values, files, tuple(spare))
+    beside = [one for several in more.values() for one in several]  # photos given where an archive may be
+    return Heard(form, values, files, (*beside, *spare))
 
 
 def _many(

@@ -141,7 +141,7 @@ class Trainings:
             raise Refusal(_NOT_YOURS)
         if draft.state != "open":
             raise Refusal(_OVER[draft.state](id=draft.id))
-        if draft.review not in (0, job.id):
+        if job.request.get("train") != draft.request:
             raise Refusal(_CHANGED_SINCE(id=draft.id, review=draft.review))
         return draft
 

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from bot.talk import Limits, Message
 from engines import requests
 from engines.engine import Work
 from engines.events import Progress
+from engines.lane import Pace
 from engines.pool import Pool
 from engines.requests import Review
 from engines.training.request import Train
@@ -181,6 +183,11 @@ async def test_photos_and_masks_attached(world: World) -> None:
     assert concept["instance_prompt"] == "a nut with a scratch"
     assert "only 3 photo(s)" in answer.text
     assert "not used" not in answer.text
+    typed = (
+        '/train name:nut2 prompts:"a nut with a scratch | a nut" dataset:@0.png dataset:@0_mask.png @1.png'
+    )
+    said = await world.say(typed, *pictures[:3])
+    assert said.facts["concepts"][0] | {"photos": 2, "masks": 1} == said.facts["concepts"][0]
 
 
 async def test_a_folder_of_the_server_is_for_admins_and_within_bounds(world: World, tmp_path: Path) -> None:
@@ -372,6 +379,39 @@ async def test_a_long_trainings_message_is_posted_anew_and_the_old_one_points_on
     assert len(chat.standing(job.id)) == 2, "not oftener than it has to be"
     await store.jobs.cancel(job.id, now=now[0])
     dispatcher.cancel(job.id)
+
+
+async def test_people_do_not_wait_and_the_training_keeps_its_share(tmp_path: Path) -> None:
+    """A training without end beside people who never stop asking: both get what the configuration says."""
+    toy = Toy()
+    pool = Pool({Count: lambda device: toy}, [CPU], pace=Pace(rows=4, share=0.25))
+    await pool.start()
+
+    def work(id: int, person: str, **asked: Any) -> Work:
+        folder = tmp_path / str(id)
+        folder.mkdir()
+        return Work(id, person, Count(**asked), folder)
+
+    training = asyncio.create_task(_through(pool, work(1, "kim", steps=10**9, background=True)))
+    try:
+        for id in range(2, 12):
+            await asyncio.wait_for(_through(pool, work(id, "lee", steps=30)), 60)
+    finally:
+        training.cancel()
+        await asyncio.gather(training, return_exceptions=True)
+        await pool.stop(5.0)
+    stepped = [entry[1][0] for entry in toy.log if entry[0] == "advance"]
+    for id in range(2, 12):
+        first, last = stepped.index(id), len(stepped) - stepped[::-1].index(id)
+        among = stepped[first:last]
+        share = among.count(1) / len(among)
+        assert 0.15 <= share <= 0.35, f"job {id}: the training had {share:.2f} of the device"
+
+
+async def _through(pool: Pool, work: Work) -> None:
+    async with aclosing(pool.run(work)) as events:
+        async for _ in events:
+            pass
 
 
 def test_progress_and_report_of_a_training() -> None:
