@@ -169,7 +169,7 @@ def _kept_numbers(request: Train, parts: Parts) -> int:
     layers = parts.unet.config.layers_per_block
     deep = int(layers if isinstance(layers, int) else max(layers))
     widths: list[int] = list(parts.unet.config.block_out_channels)
-    return deep * sum(cells // 4**level * width for level, width in enumerate(widths))
+    return deep * sum((cells >> 2 * level) * width for level, width in enumerate(widths))
 
 
 # ------------------------------------------------------------------ going on
