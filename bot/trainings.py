@@ -14,7 +14,7 @@ from bot.datasets import reworded_concepts, understood
 from bot.intake import Heard, Incomplete, Intake
 from bot.orders import Order, Orders
 from bot.talk import Invocation, Message, Person, Press
-from bot.training_words import UNCHANGED, described, facts
+from bot.training_words import UNCHANGED, described, facts, step_seconds
 from bot.training_words import given as given_fields
 from engines.training.request import Train, check_name
 from engines.training.review import Review
@@ -101,7 +101,8 @@ class Trainings:
         kept = await drafts.change(draft.id, **values) if draft else None
         if kept is None:
             kept = await drafts.add(person=said.person.id, place=said.place.to_json(), **values)
-        review = Review(draft=kept.id, sheet=sheet, train=train.to_json())
+        lately = step_seconds(train, await self.tools.store.jobs.lately(Train.name, 20)) or 0.0
+        review = Review(draft=kept.id, sheet=sheet, step_seconds=lately, train=train.to_json())
         told = (*described(train), *notes)
         order = Order(said.key, said.person, said.place, said.language, review, told)
         answer = await self.orders.place(order)

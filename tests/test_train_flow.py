@@ -154,6 +154,18 @@ async def test_where_nobody_can_press_it_starts_at_once(world: World) -> None:
     assert (await world.desk.hear(asked)).command == "review"
 
 
+async def test_the_time_is_that_of_trainings_like_it(world: World) -> None:
+    said = dataclasses.replace(world.said(SAID, nut()), attended=False)
+    first = await world.desk.hear(said)
+    job = await world.store.jobs.claim(world.now[0])
+    assert job is not None
+    await world.store.jobs.finish(first.job, results=(), notes=(), seconds=300.0, now=world.now[0])
+    alike = await world.say(SAID.replace("150", "600") + "-2", nut())
+    assert (await world.job(alike.job)).request["step_seconds"] == pytest.approx(2.0)
+    other = await world.say(SAID + "-3 method:full", nut())
+    assert (await world.job(other.job)).request["step_seconds"] == 0.0
+
+
 async def test_a_draft_is_its_owners(world: World) -> None:
     first = await world.say(SAID, nut())
     for action in ("start", "change", "discard"):

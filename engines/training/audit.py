@@ -26,8 +26,9 @@ from engines.engine import Run, Work
 from engines.events import Artifact
 from engines.latents import pixels
 from engines.models import Lease, Models, Parts
+from engines.training import run as settled
 from engines.training import views
-from engines.training.request import DEFECT, FULL, PASSES, Train
+from engines.training.request import DEFECT, PASSES, Train
 from engines.training.review import Review
 from engines.words import Words
 
@@ -71,6 +72,11 @@ class Audit:
         review = _review(work)
         asked, shots = review.asked, review.shots
         lease = self._models.lease(asked.model, asked.model_kind)
+        try:
+            settled.check(asked, lease.parts)
+        except BaseException:
+            lease.close()
+            raise
         return Looking(work=work, total=len(shots) + 1, lease=lease, asked=asked, shots=shots)
 
     @torch.inference_mode()
@@ -78,15 +84,15 @@ class Audit:
         for run in runs:
             if run.done < len(run.shots):
                 run.seen.append(self._look(run, *run.shots[run.done]))
-            else:
-                run.seconds = _timed(run.lease.parts, side_of(run.asked, run.lease.parts))
+            elif not _review(run.work).step_seconds:
+                run.seconds = _timed(run.lease.parts, settled.side(run.asked, run.lease.parts))
             run.done += 1
 
     def _look(self, run: Looking, concept: str, image: str, mask: str) -> Seen:
         parts, files = run.lease.parts, run.work.files
         picture = views.opened(files.get(image), concept)
         white = views.mask_bits(files.get(mask), picture.size, concept)
-        side = side_of(run.asked, parts)
+        side = settled.side(run.asked, parts)
 
         own = strength(*_near(picture, white))
 
@@ -109,7 +115,9 @@ class Audit:
         native = parts.native
         facts: dict[str, Any] = {
             "survives": {c: round(_mean(seen), 3) for c, seen in _by_concept(run.seen).items()},
-            "step_seconds": run.seconds * PASSES * run.asked.rows * run.asked.accumulation,
+            "step_seconds": review.step_seconds
+            or PASSES * run.seconds * run.asked.rows * run.asked.accumulation,
+            "measured": review.step_seconds > 0,
             "memory": memory(run.asked, parts),
             "native": native,
         }
@@ -133,11 +141,6 @@ class Audit:
 def _review(work: Work) -> Review:
     assert isinstance(work.request, Review)
     return work.request
-
-
-def side_of(asked: Train, parts: Parts) -> int:
-    """The training's side in pixels, a whole number of latent cells."""
-    return max((asked.resolution or parts.native) // 8 * 8, 8 * 8)
 
 
 def box_of(white: Bits, crop: float, side: int) -> compose.Box:
@@ -219,24 +222,10 @@ def _timed(parts: Parts, side: int) -> float:
 
 
 def memory(asked: Train, parts: Parts) -> int:
-    """Bytes a training takes at its peak, about: weights, gradients, Adam's moments, activations.
-
-    The activations are scaled from those of SD 1.5 (6 GB a row of 64 × 64 cells in fp32, a third with
-    checkpointing) by cells and by channels, which go with the root of the number of weights.
-    """
-    unet = sum(p.numel() for p in parts.unet.parameters())
-    text = sum(p.numel() for p in parts.text_encoder.parameters())
-    rest = sum(
-        p.numel() * p.element_size() for p in (*parts.vae.parameters(), *parts.text_encoder.parameters())
-    )
-    learnt = unet + (text if asked.text_encoder else 0)
-    if asked.method == FULL:
-        state = learnt * (10 if asked.adam8bit else 16)
-    else:
-        state = unet * parts.unet.conv_in.weight.element_size() + 16 * learnt // 200 * asked.rank // 8
-    cells = (side_of(asked, parts) // parts.scale) ** 2
-    active = 6e9 * asked.rows * (cells / 4096) * (unet / 860e6) ** 0.5
-    return int(state + rest + active / (3 if asked.gradient_checkpointing else 1))
+    """Bytes a training takes at its peak, about: the base, and what the training holds beside it."""
+    modules = (parts.unet, parts.text_encoder, parts.vae)
+    base = sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
+    return int(base) + settled.memory(asked, parts)
 
 
 def findings(seen: Sequence[Seen], asked: Train) -> list[Words]:

@@ -22,6 +22,7 @@ class Review(Request):
 
     draft: int = 0
     sheet: str = ""  # blob: the contact sheet, which becomes part of the answer
+    step_seconds: float = 0.0  # that trainings like it took lately; 0 = nobody knows, so a step is timed
     train: dict[str, Any] = field(default_factory=dict)  # the training as JSON
 
     @property
