@@ -40,6 +40,7 @@ class Run:
     note: Words | None = None  # told with the next progress, e.g. the loss
     cost: float = 0.0  # work of one step in row-steps, for fair shares; 0 means `rows`
     background: bool = False  # gives way to people who wait, down to a configured least share (training)
+    cancelled: bool = False  # set before `suspend` where nobody wants it any more: nothing has to be kept
 
     @property
     def finished(self) -> bool:
