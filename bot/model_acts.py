@@ -189,9 +189,9 @@ _STILL_ALL = Words(
     "`/models action:unshare name:{name} to:all` 로 해제할 수 있습니다.",
 )
 _REALLY = Words(
-    "Really delete `{name}` ({size})? It cannot be brought back. The button does it, or "
-    "`/models action:delete name:{name} sure:yes`.",
-    "`{name}`({size})을(를) 정말 삭제할까요? 되돌릴 수 없습니다. 버튼을 누르거나 "
+    "Really delete `{name}` ({size})? It cannot be brought back. `/models action:delete name:{name} sure:yes` "
+    "does it.",
+    "`{name}`({size})을(를) 정말 삭제할까요? 되돌릴 수 없습니다. 삭제하려면 "
     "`/models action:delete name:{name} sure:yes` 라고 입력해 주십시오.",
 )
 _NEEDED = Words(

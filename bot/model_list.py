@@ -29,7 +29,9 @@ async def listing(shelf: Shelf, language: Language, words: str, page: int) -> Me
     cards = await asyncio.to_thread(lambda: {model.name: card_of(model) for model in models})
     said = words.casefold().split()
     found = [m for m in models if all(w in _haystack(m, rows.get(m.name), cards[m.name]) for w in said)]
-    found.sort(key=lambda m: ORDER.index(origin(m, rows.get(m.name))))  # one's own first, as they stood before
+    found.sort(
+        key=lambda m: ORDER.index(origin(m, rows.get(m.name)))
+    )  # one's own first, as they stood before
     shown = found[(page - 1) * PAGE : page * PAGE]
     if not shown:
         no = (
@@ -80,8 +82,10 @@ def details(model: Model, row: Owned | None, base: Model | None, language: Langu
         lines.append((_ON if model.lora else _FROM)(base=model.base))
     licence = model.licence or (base.licence if base else "")
     lines.append(_SIZE(size=size(model.size) if model.size else "?", licence=licence or _UNSAID))
-    note = model.licence_note or (base.licence_note if base else None)
-    lines += [note] if note else []
+    if model.licence_note:
+        lines.append(model.licence_note)
+    elif base is not None and base.licence:
+        lines.append(_BASE_LICENCE(base=base.name, licence=base.licence, note=base.licence_note or ""))
     if row is not None:
         when = datetime.fromtimestamp(row.created).strftime("%Y-%m-%d")
         lines.append(_TRAINER(person=harmless(row.person or row.owner), when=when, job=row.job))
@@ -198,6 +202,7 @@ _HEAD = Words("**`{name}`** {origin} · for {kinds}", "**`{name}`** {origin} · 
 _ON = Words("A LoRA, used on `{base}`", "`{base}` 위에 얹어 쓰는 LoRA")
 _FROM = Words("Made from `{base}`", "`{base}`에서 학습")
 _SIZE = Words("{size} · licence: {licence}", "{size} · 라이선스: {licence}")
+_BASE_LICENCE = Words("Licence of `{base}`: {licence}. {note}", "`{base}`의 라이선스: {licence}. {note}")
 _UNSAID = Words("not said", "알 수 없음")
 _TRAINER = Words("Trained by {person} on {when} (#{job})", "{person} 님이 {when}에 학습 (#{job})")
 _WITH_ALL = Words("Everybody here may use it.", "모두가 쓸 수 있습니다.")

@@ -15,6 +15,7 @@ import lora_making
 import numpy as np
 import pytest
 import torch
+from diffusers.utils import convert_state_dict_to_diffusers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_models import save
@@ -30,6 +31,9 @@ from engines.requests import Inpaint, Txt2Img
 from engines.words import Refusal
 
 EMBEDDED = Path(__file__).parent.parent / "engines" / "embedded" / "weights" / "inpaint"
+
+
+CLOSE = 2e-5  # measured: 8e-6 with and 6e-6 without a LoRA, the rounding of the embedded model itself
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -122,8 +126,13 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     return Shelf(EMBEDDED, loras, work)
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("small") / "base")
+
+
 def asked(model: str, seed: int = 7, **more: Any) -> Inpaint:
-    said: dict[str, Any] = {"prompt": "a photo of a scratched metal nut", "steps": 4, "sampler": "Euler"}
+    said: dict[str, Any] = {"prompt": "a photo of a scratched metal nut", "steps": 2, "sampler": "Euler"}
     return Inpaint(**(said | {"model": model, "seed": seed, "image": "photo", "mask": "mask"} | more))
 
 
@@ -133,14 +142,14 @@ def test_a_mixed_batch_is_everybodys_own_diffusers(embedded: Shelf) -> None:
     wanted = [
         asked("a"),
         asked("base", 8, prompt="a photo of a tile"),
-        asked("b", 9, steps=5, guidance=1.0),
+        asked("b", 9, steps=3, guidance=1.0),
         asked("a", 10, negative="blurry"),
     ]
     runs = [embedded.begin(engine, one) for one in wanted]
     assert len({run.key for run in runs}) == 1, "LoRAs of one base share a key"
     ours = to_end(engine, runs)
     theirs = [embedded.diffusers(one) for one in wanted]
-    assert [apart(o, t) < 1e-5 for o, t in zip(ours, theirs, strict=True)] == [True] * 4
+    assert [apart(o, t) < CLOSE for o, t in zip(ours, theirs, strict=True)] == [True] * 4
     plain = to_end(engine, [embedded.begin(engine, dataclasses.replace(wanted[0], model="base"))])[0]
     assert apart(theirs[0], plain) > 0.01, "the LoRA does something, or nothing was tested"
 
@@ -201,7 +210,7 @@ def test_the_budget_counts_adapters_and_they_leave_first_or_with_their_base(embe
 
 
 def test_switching_takes_milliseconds(embedded: Shelf) -> None:
-    """Measured here: 6 ms to read and put on, on one busy core; the bound is 50 ms for the best of some."""
+    """Measured here: 6 to 9 ms to read and put on; the bound is 50 ms for the best of some, of CPU time."""
     import time
 
     models = Models(embedded.plan)
@@ -216,22 +225,23 @@ def test_switching_takes_milliseconds(embedded: Shelf) -> None:
     assert min(spent) < 0.05
 
 
-@pytest.mark.parametrize("form", ["kohya", "old diffusers"])
-def test_foreign_files_are_understood(form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["kohya", "old diffusers", "diffusers"])
+def test_foreign_files_are_understood(form: str, small: Path, tmp_path: Path) -> None:
     """The same weights as other scripts save them give the same pictures as diffusers makes of those files."""
-    base = save(tmp_path / "base")
+    base = small
     made = lora_making.make(tmp_path / "lora", base, 3, text=True, r=4, lora_alpha=2, size=0.2)
     peft = load_file(lora_file(made))
     file = tmp_path / "foreign.safetensors"
-    save_file({"kohya": _kohya, "old diffusers": _old}[form](peft), file)
+    made_by = {"kohya": _kohya, "old diffusers": _old, "diffusers": convert_state_dict_to_diffusers}
+    save_file(made_by[form](peft), file)
     assert lora_files.is_lora(load_file(file))
     shelf = Shelf(base, {"foreign": file}, tmp_path)
     engine = Diffusion(Models(shelf.plan))
-    wanted = Txt2Img(prompt="a nut", model="foreign", steps=3, seed=5, sampler="Euler", width=64, height=64)
-    ours = to_end(engine, [shelf.begin(engine, wanted)])[0]
-    theirs = shelf.diffusers(wanted)
-    assert apart(ours, theirs) < 1e-5
-    assert apart(theirs, shelf.diffusers(dataclasses.replace(wanted, model="base"))) > 0.001
+    wanted = Txt2Img(prompt="a nut", model="foreign", steps=2, seed=5, sampler="Euler", width=64, height=64)
+    bare = dataclasses.replace(wanted, model="base")
+    ours, plain = to_end(engine, [shelf.begin(engine, one) for one in (wanted, bare)])
+    assert apart(ours, shelf.diffusers(wanted)) < CLOSE
+    assert apart(ours, plain) > 0.001
 
 
 def _kohya(peft: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -262,26 +272,27 @@ def _old(peft: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     "config",
     [
-        {"r": 4, "lora_alpha": 8},
-        {"r": 4, "lora_alpha": 4, "rank_pattern": {"to_k": 2}, "alpha_pattern": {"to_q": 1}},
+        {"r": 4, "lora_alpha": 8, "rank_pattern": {"to_k": 2}, "alpha_pattern": {"to_q": 1}},
         {"r": 4, "lora_alpha": 4, "use_rslora": True},
     ],
-    ids=["alpha", "patterns", "rslora"],
+    ids=["patterns", "rslora"],
 )
-def test_the_scale_is_pefts(config: dict[str, Any], tmp_path: Path) -> None:
+def test_the_scale_is_pefts(config: dict[str, Any], small: Path, tmp_path: Path) -> None:
     """Convolutions too."""
-    base = save(tmp_path / "base")
+    base = small
     targets = ["to_q", "to_k", "conv1", "proj_in"]
     made = lora_making.make(tmp_path / "lora", base, 4, targets=targets, size=0.2, **config)
     shelf = Shelf(base, {"lora": made}, tmp_path)
     engine = Diffusion(Models(shelf.plan))
     wanted = Txt2Img(prompt="a nut", model="lora", steps=2, seed=5, sampler="Euler", width=64, height=64)
     ours = to_end(engine, [shelf.begin(engine, wanted)])[0]
-    assert apart(ours, shelf.diffusers(wanted)) < 1e-5
+    assert apart(ours, shelf.diffusers(wanted)) < CLOSE
 
 
-def test_what_does_not_fit_or_is_not_understood_is_refused_and_changes_nothing(tmp_path: Path) -> None:
-    base = save(tmp_path / "base")
+def test_what_does_not_fit_or_is_not_understood_is_refused_and_changes_nothing(
+    small: Path, tmp_path: Path
+) -> None:
+    base = small
     wide = lora_making.make(tmp_path / "wide", save(tmp_path / "other", block_out_channels=(64, 64)), 5)
     dora = tmp_path / "dora.safetensors"
     weights = load_file(lora_file(lora_making.make(tmp_path / "plain", base, 6)))
