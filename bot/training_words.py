@@ -86,6 +86,13 @@ def given(train: Train, draft: int) -> dict[str, str]:
     return {"draft": str(draft), **shown, "prompts": prompts_of(concepts)}
 
 
+def line(train: Train, draft: int) -> str:
+    """The same as words to be sent again with changes."""
+    concepts = ((c["name"], c["instance_prompt"], c["class_prompt"]) for c in train.concepts)
+    prompts = prompts_of(concepts).replace("\n", "; ").replace('"', "”")
+    return f'/train draft:{draft} steps:{train.total_steps} prompts:"{prompts}"'
+
+
 _HEAD = Words(
     "**{name}** · {mode} · {method} · `{model}` · {steps} steps",
     "**{name}** · {mode} · {method} · `{model}` · {steps} 스텝",

@@ -12,9 +12,10 @@ from bot.dataset_given import given
 from bot.dataset_reading import Reading, Understood
 from bot.datasets import reworded_concepts, understood
 from bot.intake import Heard, Incomplete, Intake
+from bot.locale.markup import block
 from bot.orders import Order, Orders
 from bot.talk import Invocation, Message, Person, Press
-from bot.training_words import UNCHANGED, described, facts, step_seconds
+from bot.training_words import UNCHANGED, described, facts, line, step_seconds
 from bot.training_words import given as given_fields
 from engines.training.request import Train, check_name
 from engines.training.review import Review
@@ -69,8 +70,9 @@ class Trainings:
     async def change(self, press: Press, job: Job) -> Message:
         """What can be changed, in a form where the platform has one."""
         draft = await self._of_review(press, job)
-        fields = given_fields(Train.from_json(draft.request), draft.id)
-        text = _CHANGE(id=draft.id).of(press.language)
+        train = Train.from_json(draft.request)
+        fields = given_fields(train, draft.id)
+        text = f"{_CHANGE(id=draft.id).of(press.language)}\n{block(line(train, draft.id))}"
         return Message("said", text, command=Train.name, form=Train.name, given=fields)
 
     async def discard(self, press: Press, job: Job) -> Message:
@@ -218,9 +220,7 @@ _AT_ONCE = Words(
     "검토 없이 바로 시작합니다 (`start:no`로 하면 먼저 검토를 보여 줍니다).",
 )
 _CHANGE = Words(
-    "Say what is to be different, for instance `/train draft:{id} steps:300` or "
-    '`/train draft:{id} prompts:"scratch = a photo of a scored nut | a photo of a nut"`.',
-    "바꿀 내용을 적어 주십시오. 예: `/train draft:{id} steps:300` 또는 "
-    '`/train draft:{id} prompts:"scratch = a photo of a scored nut | a photo of a nut"`.',
+    "Say what is to be different, for instance `/train draft:{id} steps:300`. As it is now:",
+    "바꿀 내용을 적어 주십시오. 예: `/train draft:{id} steps:300`. 지금은 다음과 같습니다:",
 )
 _DROPPED = Words("Draft {id} is cancelled.", "초안 {id}을(를) 취소했습니다.")

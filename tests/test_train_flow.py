@@ -127,6 +127,7 @@ async def test_words_change_a_draft_and_the_old_buttons_say_so(world: World) -> 
     assert (
         "scratch = a photo of a metal nut with a scratch | a photo of a metal nut" in change.given["prompts"]
     )
+    assert '/train draft:1 steps:150 prompts:"dent = a photo of' in change.text
     second = await world.say(
         '/train draft:1 steps:300 prompts:"scratch = a scored nut | a nut" only:scratch', lang="ko"
     )
