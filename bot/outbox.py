@@ -57,6 +57,7 @@ class Outbox:
         """`settle`: seconds before a look for a message of unknown fate; a platform shows none at once."""
         self._store = store
         self._platforms = platforms
+        self.limits = lambda place: platforms[place.platform].limits(place)  # what a message there can carry
         self._clock = clock
         self._shrink = shrink
         self._settle = settle
@@ -70,10 +71,6 @@ class Outbox:
     def show(self, job_id: int, progress: Progress | None = None, eta: float | None = None) -> None:
         """News of how a job goes, `eta` seconds before its end: shown soon, the newest only, or not at all."""
         self._living.show(job_id, progress, eta)
-
-    def limits(self, place: Place) -> Limits:
-        """What a message there can carry."""
-        return self._platforms[place.platform].limits(place)
 
     def wake(self) -> None:
         """Something may be to be said."""
@@ -137,11 +134,11 @@ class Outbox:
 
     async def _postpone(self, job_id: int, due: float) -> None:
         """Nothing of this job is said before `due`: what comes second must not overtake what comes first."""
-        for delivery in await self._store.deliveries.of(job_id):
+        rows = self._store.deliveries
+        for delivery in await rows.of(job_id):
             if delivery.state in ("pending", "sending") and delivery.due < due:
-                uncertain = delivery.state == "sending"
-                await self._store.deliveries.retry(
-                    job_id, delivery.kind, due, self._clock(), uncertain=uncertain
+                await rows.retry(
+                    job_id, delivery.kind, due, self._clock(), uncertain=delivery.state == "sending"
                 )
 
     async def _try(self, job: Job, delivery: Delivery, platform: Platform, started: float) -> float | None:
