@@ -266,14 +266,9 @@ class Outbox:
                     limits = tighter(limits, message)
 
     async def _say(self, job: Job, platform: Platform, place: Place, message: Message, limits: Limits) -> str:
-        status = await self._store.deliveries.get(job.id, "status")
-        calls = replies.calls(job)  # an edit notifies nobody
-        if (
-            not calls
-            and status
-            and status.state == "sent"
-            and self._clock() - status.since <= limits.edit_age
-        ):
+        # an edit notifies nobody
+        status = None if replies.calls(job) else await self._store.deliveries.get(job.id, "status")
+        if status and status.state == "sent" and self._clock() - status.since <= limits.edit_age:
             with contextlib.suppress(Gone):
                 await platform.edit(place, status.message, message)
                 return status.message

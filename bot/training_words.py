@@ -33,9 +33,9 @@ def described(train: Train) -> list[Words]:
 def _concept(number: int, concept: Mapping[str, Any]) -> Words:
     images, normals = concept["images"], len(concept["normals"])
     masks = sum(bool(one["mask"]) for one in images)
-    good = _GOOD(n=normals) if normals else Words("", "")
-    made = _CLASS(n=len(concept["class_images"])) if concept["class_images"] else Words("", "")
-    weight = _WEIGHT(weight=f"{concept['weight']:g}") if concept["weight"] != 1 else Words("", "")
+    good = _GOOD(n=normals) if normals else _NONE
+    made = _CLASS(n=len(concept["class_images"])) if concept["class_images"] else _NONE
+    weight = _WEIGHT(weight=f"{concept['weight']:g}") if concept["weight"] != 1 else _NONE
     prompts = code(concept["instance_prompt"]) + (
         f" | {code(concept['class_prompt'])}" if concept["class_prompt"] else ""
     )
@@ -101,6 +101,7 @@ _CONCEPT = Words(
     "{number}. **{name}**: {photos} photos, {masks} masks{good}{made}{weight} · {prompts}",
     "{number}. **{name}**: 사진 {photos}장, 마스크 {masks}개{good}{made}{weight} · {prompts}",
 )
+_NONE = Words(*("",) * 2)
 _GOOD = Words(", {n} good ones", ", 정상 {n}장")
 _CLASS = Words(", {n} class pictures", ", 클래스 그림 {n}장")
 _WEIGHT = Words(", weight {weight}", ", 비중 {weight}")
