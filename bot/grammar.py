@@ -196,7 +196,9 @@ class _Reading:
             token = Token(token.raw, token.raw)
         kinds = [p.kind for p in self.form.params().values() if p.kind in FILES]
         if kinds and token.text.startswith("@") and len(token.text) > 1:
-            if not {"picture", "archive"}.intersection(kinds) and len(self.files) + len(self.loose) >= len(kinds):
+            if not {"picture", "archive"}.intersection(kinds) and len(self.files) + len(self.loose) >= len(
+                kinds
+            ):
                 raise Refusal(_TOO_MANY(file=token.text[:60], command=self.form.name))
             self.loose.append(token.text.removeprefix("@"))
             return
