@@ -6,11 +6,13 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from engines.training import chance
+from engines.training.request import LORA, Train
 
 UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
@@ -87,6 +89,20 @@ def learning_rate(method: str, parameters: int) -> float:
     """
     usual, most = RATES[method]
     return min(usual * max(1.0, math.sqrt(LARGE / max(parameters, 1))), most)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """The learning rates of a training."""
+
+    unet: float
+    text: float
+
+
+def rates(request: Train, unet: nn.Module) -> Rates:
+    """The learning rates asked for, or those that suit the base's size."""
+    own = request.learning_rate or learning_rate(request.method, size(unet))
+    return Rates(own, own * TEXT_SHARE if request.method == LORA else own)
 
 
 def adapter_size(module: nn.Module, rank: int) -> int:

@@ -11,7 +11,7 @@ from engines.models import Blueprint, Lease, Models, Piece
 from engines.training import checkpoints, classes, finishing, samples, ticks, views
 from engines.training import run as runs_
 from engines.training.concepts import Concept, Order, concepts, path_of
-from engines.training.export import Base, is_of
+from engines.training.export import Origin, is_of
 from engines.training.learner import Learner
 from engines.training.record import Record
 from engines.training.request import LORA, Train, check_name
@@ -171,13 +171,13 @@ class DreamBooth:
         run.over = True
         return finishing.packing(run, self._folder)
 
-    def _base(self, request: Train, name: str) -> Base:
+    def _base(self, request: Train, name: str) -> Origin:
         """Looked up at the beginning: hours later it may have another name."""
         plan = self._private(request.model, request.model_kind)
         found = catalogue.find(name, None, self._folder, self._paths)
         if found.path is None:
             raise RuntimeError(f"the base {found.name} is gone")
-        return Base(plan, found.path, found.licence)
+        return Origin(plan, found.path, found.licence)
 
     def suspend(self, run: Training) -> None:
         """A checkpoint, where steps would be lost, and the memory back."""

@@ -28,7 +28,7 @@ FROZEN = ("tokenizer", "text_encoder", "vae", "scheduler")
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class Origin:
     """What a training started from."""
 
     plan: Blueprint
@@ -60,7 +60,7 @@ def _adapters(module: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in told.items()}
 
 
-def write_weights(folder: Path, base: Base, made: Made) -> None:
+def write_weights(folder: Path, base: Origin, made: Made) -> None:
     """The weights into `folder`: a LoRA's file, or a whole pipeline."""
     if made.adapters:
         from diffusers import StableDiffusionPipeline
@@ -71,7 +71,7 @@ def write_weights(folder: Path, base: Base, made: Made) -> None:
         _write_pipeline(folder, base, made)
 
 
-def _write_pipeline(folder: Path, base: Base, made: Made) -> None:
+def _write_pipeline(folder: Path, base: Origin, made: Made) -> None:
     for role, module in made.modules.items():
         saved: Any = module
         saved.save_pretrained(folder / role, safe_serialization=True)
@@ -89,7 +89,7 @@ def _forget_origin(config: Path) -> None:
     config.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
 
 
-def _frozen(to: Path, base: Base, role: str) -> None:
+def _frozen(to: Path, base: Origin, role: str) -> None:
     """A part that was not trained: the base's own files, or what its single file holds."""
     if base.path.is_dir():
         to.mkdir()
@@ -147,7 +147,9 @@ def concepts_list(request: Train) -> list[dict[str, Any]]:
     ]
 
 
-def card(request: Train, base: Base, concepts: Sequence[Concept], facts: Mapping[str, Any]) -> dict[str, Any]:
+def card(
+    request: Train, base: Origin, concepts: Sequence[Concept], facts: Mapping[str, Any]
+) -> dict[str, Any]:
     """What model.json says, but for the files' hashes."""
     parameters = {k: v for k, v in request.to_json().items() if k != "concepts"}
     return {

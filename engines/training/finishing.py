@@ -19,7 +19,7 @@ from engines import pictures, recipe
 from engines.engine import Packing
 from engines.events import Artifact
 from engines.training import classes, drawing, export
-from engines.training.export import CARD, LIST, Base, Made
+from engines.training.export import CARD, LIST, Made, Origin
 from engines.training.record import FILE, Record
 from engines.training.request import Train
 from engines.training.run import Training, fingerprint
@@ -112,7 +112,7 @@ class Report:
     training: str
     job: int
     folder: Path  # the work's
-    base: Base
+    base: Origin
     made: Made
     record: Record
     sheet: Image.Image | None

@@ -17,20 +17,13 @@ from torch import nn
 from engines.models import Parts
 from engines.training import chance, copies, losses, rows
 from engines.training.accelerated import Accelerated
-from engines.training.request import LORA, Train
+from engines.training.copies import Rates
+from engines.training.request import Train
 from engines.training.rows import Row
 from engines.training.sights import Sights
 from engines.words import Refusal, Words
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """The learning rates of a training."""
-
-    unet: float
-    text: float
 
 
 @dataclass(slots=True)
@@ -285,12 +278,6 @@ def _optimizer(request: Train, groups: list[dict[str, Any]]) -> torch.optim.Opti
         eps=request.epsilon,
     )
     return made
-
-
-def rates(request: Train, unet: nn.Module) -> Rates:
-    """The learning rates asked for, or those that suit the base's size."""
-    own = request.learning_rate or copies.learning_rate(request.method, copies.size(unet))
-    return Rates(own, own * copies.TEXT_SHARE if request.method == LORA else own)
 
 
 BROKEN = Words(

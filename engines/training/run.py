@@ -20,8 +20,8 @@ from engines.training import checkpoints, classes, copies
 from engines.training.accelerated import Accelerated
 from engines.training.checkpoints import Checkpoint
 from engines.training.concepts import Concept, Order
-from engines.training.export import Base
-from engines.training.learner import Learner, rates
+from engines.training.export import Origin
+from engines.training.learner import Learner
 from engines.training.record import Record
 from engines.training.request import FULL, LORA, NORMAL, Train
 from engines.training.samples import Item, Round
@@ -38,7 +38,7 @@ class Training(Run):
 
     request: Train
     parts: Parts
-    base: Base
+    base: Origin
     leases: list[Lease]
     learner: Learner
     concepts: tuple[Concept, ...]
@@ -89,7 +89,7 @@ def learner(request: Train, parts: Parts, private: Blueprint | None) -> Learner:
     if request.gradient_checkpointing:
         _save_memory(unet, encoder)
     accelerated = Accelerated(parts.device, precision)
-    return Learner(request, parts, unet, encoder, accelerated, rates(request, unet))
+    return Learner(request, parts, unet, encoder, accelerated, copies.rates(request, unet))
 
 
 def _trained(
