@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bot import leftovers
 from bot.many import PARTS, Many
 from engines.engine import Work
 from engines.events import Event, Failed, Finished, Progress, Started
 from engines.requests import Request, request_named
 from engines.words import Words
 from storage import Full, Missing, StorageError
-from storage.drafts import KEPT
 from storage.jobs import CRASHES, Job
 from storage.results import NewResult
 from storage.store import Store
@@ -267,7 +267,7 @@ class Dispatcher:
                 now = self._clock()
                 if self._keep and (gone := await self._store.history.let_go(now - self._keep, now)):
                     log.info("let go of the results of %d old jobs", gone)
-                await self._store.drafts.expire(now - KEPT)
+                await leftovers.clear(self._store, self._tasks, now)
                 await self._store.blobs.sweep(now)
             except Exception:
                 log.exception("could not sweep unused files")

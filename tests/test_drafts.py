@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bot import leftovers
 from storage import Missing
 from storage.database import migrations
 from storage.jobs import Job
@@ -109,3 +110,20 @@ async def test_a_database_of_before_keeps_its_jobs_and_learns_to_pause(tmp_path:
             db.execute("UPDATE jobs SET state = 'asleep' WHERE id = ?", (made.id,))
     db.close()
     assert [number for number, _ in migrations()][:3] == [1, 2, 3]
+
+
+async def test_what_is_left_of_jobs_that_ended_goes(store: Store) -> None:
+    """The folder of a paused job stays; when it is cancelled, or its bot was killed at the end, it is left over."""
+    paused, cancelled, running = [await job(store, key) for key in "abc"]
+    for one in (paused, cancelled, running):
+        (store.folder / "work" / str(one.id)).mkdir(parents=True)
+    await store.jobs.pause(paused.id)
+    await store.jobs.pause(cancelled.id)
+    await store.jobs.cancel(cancelled.id, now=1001.0)
+    made = await draft(store)
+    await leftovers.clear(store, (), now=1002.0)
+    left = sorted(path.name for path in (store.folder / "work").iterdir())
+    assert left == [str(paused.id), str(running.id)]
+    assert await store.drafts.get(made.id) is not None
+    await leftovers.clear(store, (), now=1000.0 + 8 * 86400)
+    assert await store.drafts.get(made.id) is None

@@ -1,0 +1,28 @@
+"""What nobody needs any more: drafts that were never started, and the work folders of jobs that ended."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Container
+from pathlib import Path
+
+from storage.drafts import KEPT
+from storage.store import Store
+
+OVER = ("done", "failed", "cancelled")
+
+
+async def clear(store: Store, busy: Container[int], now: float) -> None:
+    """Forget old drafts, and remove the work folders that are left: of a job killed at its end, or paused and then
+    cancelled. `busy`: jobs in hand."""
+    await store.drafts.expire(now - KEPT)
+    for folder in await asyncio.to_thread(_folders, store.folder / "work"):
+        number = int(folder.name)
+        job = None if number in busy else await store.jobs.get(number)
+        if job is not None and job.state in OVER and number not in busy:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _folders(work: Path) -> list[Path]:
+    return [path for path in work.glob("*") if path.name.isdecimal()] if work.is_dir() else []
