@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from desk_world import BOSS, KIM, LEE, World, opened, picture_reader, png
+from desk_world import BOSS, LEE, World, opened, picture_reader
 
 from bot.commands.help import overview, page
 from bot.menu import FORMS, form_named

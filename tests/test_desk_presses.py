@@ -157,7 +157,7 @@ async def test_delete_takes_everything_away_and_only_once_ones_own(world: World)
     assert (await world.press("delete", 1, who=LEE)).kind == "refused"
     assert world.store.blobs.path(blob).exists()
     world.now[0] = world.store.blobs.path(blob).stat().st_mtime + 10_000
-    assert (await world.press("delete", 1)).text .startswith("The pictures of #1 are deleted")
+    assert (await world.press("delete", 1)).text.startswith("The pictures of #1 are deleted")
     assert not world.store.blobs.path(blob).exists()
     assert world.outbox.told[-1] == ("take back", 1)
     assert (await world.press("use", 1)).text.startswith("The picture of #1 is no longer stored.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -190,7 +191,7 @@ def test_the_text_encoder_can_start_as_clips_text_tower() -> None:
     from engines.embedded import text
 
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{CLIP}")
-    tokenizer = text.learn_tokenizer()
+    tokenizer = text.open_tokenizer()
     encoder = text.build(tokenizer).eval()
     text.learn_from_clip(encoder, model.eval().state_dict())
     words = text.ids(tokenizer, [simple("wood", "crack"), simple("metal nut"), "금속 너트"])
@@ -218,3 +219,10 @@ def test_training_stopped_and_resumed_equals_training_straight_through(tmp_path:
 
     straight, broken = run(tmp_path / "a", (12,)), run(tmp_path / "b", (4, 8, 12))
     assert all(torch.equal(straight[k], broken[k]) for k in straight)
+
+
+def test_training_goes_on_with_the_tokens_that_the_weights_know() -> None:
+    from engines.embedded import text
+
+    shipped = json.loads((WEIGHTS / "txt2img" / "tokenizer" / "vocab.json").read_text())
+    assert text.open_tokenizer().get_vocab() == shipped

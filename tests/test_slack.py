@@ -296,7 +296,9 @@ async def test_a_no_that_comes_late_brings_the_form_back_as_it_was(
         assert (await world.jobs())[0].request["steps"] == 9
 
 
-async def test_a_form_with_several_photos_makes_one_job_of_them_all(slack: SlackServer, tmp_path: Path) -> None:
+async def test_a_form_with_several_photos_makes_one_job_of_them_all(
+    slack: SlackServer, tmp_path: Path
+) -> None:
     async with studio(slack, tmp_path) as world:
         await slack.slash("img2img")
         photos = [slack.put_file(f"{c}.png", png(c)) for c in ("red", "green", "blue")]

@@ -63,7 +63,9 @@ class Tools:
     clock: Callable[[], float]
     rng: Callable[[int], int]  # a number from 0 up to, not including, its argument
     devices: Callable[[], Sequence[DeviceStatus]] = tuple
-    press: Callable[[Press], Awaitable[Message]] | None = None  # what a button does, for those who say it in words
+    press: Callable[[Press], Awaitable[Message]] | None = (
+        None  # what a button does, for those who say it in words
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ def copy_folder(source: Path, place: Path) -> None:
 def save_pipelines(painter: Painter, vae: AutoencoderKL, folder: Path) -> None:
     """folder/txt2img and folder/inpaint; they share everything but the first convolution, by relative links."""
     plain, masked = folder / "txt2img", folder / "inpaint"
-    tokenizer = text.learn_tokenizer()
+    tokenizer = text.open_tokenizer()
     _save_half(vae, plain / "vae")
     _save_half(painter.text, plain / "text_encoder")
     text.save_tokenizer(tokenizer, plain / "tokenizer")

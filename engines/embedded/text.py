@@ -12,7 +12,7 @@ from tokenizers import pre_tokenizers, trainers
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from engines.embedded import DEFECTS, PRODUCTS
+from engines.embedded import DEFECTS, PRODUCTS, WEIGHTS
 from engines.embedded.captions import caption
 
 LENGTH = 77
@@ -56,6 +56,15 @@ def learn_tokenizer() -> CLIPTokenizer:
     tokens += list(dict.fromkeys(t for t in (a + b for a, b in merges) if t not in set(tokens)))
     vocabulary = {token: k for k, token in enumerate([*tokens, START, END])}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=LENGTH)
+
+
+def open_tokenizer() -> CLIPTokenizer:
+    """The tokenizer in the repository; learnt only where there is none.
+
+    Merges of equal counts come in another order each time they are learnt, and weights know their tokens by number.
+    """
+    shipped = WEIGHTS / "txt2img" / "tokenizer"
+    return CLIPTokenizer.from_pretrained(shipped) if shipped.exists() else learn_tokenizer()
 
 
 def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:

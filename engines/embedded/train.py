@@ -51,7 +51,7 @@ def freeze_stage(args: argparse.Namespace) -> None:
 
 
 def clip_stage(args: argparse.Namespace) -> None:
-    data, tokenizer = pool.open_pool(args.work, args.pool), text.learn_tokenizer()
+    data, tokenizer = pool.open_pool(args.work, args.pool), text.open_tokenizer()
     plan = loop.Plan(args.steps or 1500, args.rate or 1e-3, seed=args.seed, muon_rate=args.muon or 0.01)
     loss = clip.loss_on(data, tokenizer, args.batch or 48, args.device)
     loop.train("clip", clip.build(tokenizer).to(args.device), plan, args.work, loss)
@@ -78,7 +78,7 @@ def words_stage(args: argparse.Namespace) -> None:
 
     Needs a frozen VAE and a CLIP: the text encoder starts as CLIP's text tower.
     """
-    module = diffusion.Painter(text.learn_tokenizer())
+    module = diffusion.Painter(text.open_tokenizer())
     if args.from_shipped:
         export.load_shipped(module, args.weights)
     text.learn_from_clip(module.text, clip_state(args))
@@ -89,7 +89,7 @@ def words_stage(args: argparse.Namespace) -> None:
 
 def diffusion_stage(args: argparse.Namespace) -> None:
     """Full size, from where the words stage ended; with --from-shipped from the weights in the repository."""
-    module = diffusion.Painter(text.learn_tokenizer())
+    module = diffusion.Painter(text.open_tokenizer())
     if args.from_shipped:
         export.load_shipped(module, args.weights)
     else:
@@ -102,7 +102,7 @@ def diffusion_stage(args: argparse.Namespace) -> None:
 def _teacher(args: argparse.Namespace, batch: int, plain: int, shrink: int) -> diffusion.Teacher:
     codec, data = frozen_vae(args).to(args.device), pool.open_pool(args.work, args.pool)
     latents = diffusion.Latents(codec, data, args.device, shrink)
-    return diffusion.Teacher(codec, text.learn_tokenizer(), data, latents, plain, batch - plain, args.device)
+    return diffusion.Teacher(codec, text.open_tokenizer(), data, latents, plain, batch - plain, args.device)
 
 
 def _paint(
@@ -120,7 +120,7 @@ def _paint(
 def export_stage(args: argparse.Namespace) -> None:
     """Whatever is trained so far goes to the weights folder; what is not yet is taken from the start."""
     args.weights.parent.mkdir(parents=True, exist_ok=True)
-    painter, tokenizer = diffusion.Painter(text.learn_tokenizer()), text.learn_tokenizer()
+    painter, tokenizer = diffusion.Painter(text.open_tokenizer()), text.open_tokenizer()
     if (args.work / "diffusion.pt").exists():
         painter.load_state_dict(average_of(args.work / "diffusion.pt"))
     elif args.from_shipped:

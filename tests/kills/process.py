@@ -28,7 +28,7 @@ from kills.phases import Phases  # noqa: E402
 import bot.app  # noqa: E402
 import bot.dispatcher  # noqa: E402
 import bot.outbox  # noqa: E402
-from bot.config import Config
+from bot.config import Config  # noqa: E402
 from bot.config_sections import LimitsOf  # noqa: E402
 from bot.platforms.discord import Discord  # noqa: E402
 from bot.platforms.slack import Slack, api  # noqa: E402
