@@ -176,7 +176,7 @@ class Dispatcher:
             self._outbox.wake()
             self.wake()
         if not self._closed:
-            await asyncio.to_thread(shutil.rmtree, self._folder(job), ignore_errors=True)
+            await self._attempt(job, leftovers.over(self._store, job.id, self._folder(job)))
 
     async def _attempt(self, job: Job, last: Awaitable[object]) -> None:
         """A job's last act: even where this fails, the others go on. It is queued again at the next start."""
@@ -276,7 +276,7 @@ class Dispatcher:
 
 def _make_room(folder: Path) -> None:
     """The job's own folder: empty, unless what is in it is to be gone on from."""
-    if not any(folder.glob("checkpoint*")) and not (folder / PARTS).exists():
+    if not leftovers.resumable(folder) and not (folder / PARTS).exists():
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -20,8 +20,23 @@ async def clear(store: Store, busy: Container[int], now: float) -> None:
     for folder in await asyncio.to_thread(_folders, store.folder / "work"):
         number = int(folder.name)
         job = None if number in busy else await store.jobs.get(number)
-        if job is not None and job.state in OVER and number not in busy:
+        if job is None or job.state not in OVER or number in busy:
+            continue
+        if job.state != "failed" or (job.ended or 0.0) < now - KEPT or not resumable(folder):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+async def over(store: Store, number: int, folder: Path) -> None:
+    """Remove an ended job's work folder. That of a training that failed is kept for a while: its last good
+    checkpoint is in it."""
+    job = await store.jobs.get(number)
+    if job is None or job.state != "failed" or not resumable(folder):
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def resumable(folder: Path) -> bool:
+    """Whether there is a checkpoint."""
+    return any(folder.glob("checkpoint*"))
 
 
 def _folders(work: Path) -> list[Path]:

@@ -127,3 +127,20 @@ async def test_what_is_left_of_jobs_that_ended_goes(store: Store) -> None:
     assert await store.drafts.get(made.id) is not None
     await leftovers.clear(store, (), now=1000.0 + 8 * 86400)
     assert await store.drafts.get(made.id) is None
+
+
+@pytest.mark.parametrize("saved", [True, False])
+async def test_the_last_checkpoint_of_a_training_that_failed_is_kept_for_a_week(
+    store: Store, saved: bool
+) -> None:
+    broken = await job(store, "a")
+    folder = store.folder / "work" / str(broken.id)
+    (folder / ("checkpoint-00000010" if saved else "samples")).mkdir(parents=True)
+    error = {"en": "The loss is no number.", "ko": "손실 값이 숫자가 아닙니다.", "code": "error"}
+    await store.jobs.fail(broken.id, error=error, seconds=5.0, now=1005.0)
+    await leftovers.over(store, broken.id, folder)
+    assert folder.exists() == saved
+    await leftovers.clear(store, (), now=1000.0 + 6 * 86400)
+    assert folder.exists() == saved
+    await leftovers.clear(store, (), now=1010.0 + 7 * 86400)
+    assert not folder.exists()

@@ -281,8 +281,8 @@ def _optimizer(request: Train, groups: list[dict[str, Any]]) -> torch.optim.Opti
 
 
 BROKEN = Words(
-    "The training broke down: the loss is not a number any more. The last checkpoint is kept. Start again with a lower "
-    "learning rate (it was {rate}) or precision:no.",
-    "손실 값이 숫자가 아니게 되어 학습을 멈추었습니다. 마지막 체크포인트는 남아 있습니다. 학습률({rate})을 낮추거나 "
-    "precision:no 로 다시 시작해 주세요.",
+    "The training broke down: the loss is not a number any more. The last good checkpoint is kept for a week. "
+    "Start again with a lower learning rate (it was {rate}) or precision:no.",
+    "손실 값이 숫자가 아니게 되어 학습을 멈추었습니다. 마지막 정상 체크포인트는 일주일 동안 보관합니다. "
+    "학습률({rate})을 낮추거나 precision:no 로 다시 시작해 주세요.",
 )
