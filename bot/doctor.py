@@ -20,6 +20,7 @@ from typing import Literal
 
 from bot.config import Config
 from bot.doctor_words import (
+    BUILT_IN,
     CHANGE_DEVICES,
     CHANGE_FOLDER,
     CHANGE_MODEL,
@@ -61,7 +62,7 @@ Level = Literal["ok", "warning", "error"]
 ROOM = 5_000_000_000  # bytes free on the data folder's disk, below which one should tidy up
 LEAST = 500_000_000  # below which results may not be kept
 WEIGHTS = (".safetensors", ".onnx", ".pt")
-KINDS = ("txt2img", "img2img", "inpaint", "removebg")
+KINDS = ("txt2img", "img2img", "inpaint", "removebg", "cleanup", "interrogate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +206,7 @@ def _models(config: Config) -> Iterator[Finding]:
             )
     for model in catalogue.known(settings.models, settings.model_paths):
         if model.here:
-            broken = damaged(model)
+            broken = damaged(model) if model.path else []
             yield (
                 Finding("error", DAMAGED(name=model.name, files=", ".join(broken)), GET_AGAIN)
                 if broken
@@ -240,6 +241,8 @@ def _whole(file: Path) -> bool:
 def _licence(model: Model) -> Finding:
     if not model.licence:
         return Finding("warning", NO_LICENCE(name=model.name), READ_LICENCE)
+    if model.path is None:
+        return Finding("ok", BUILT_IN(name=model.name, licence=model.licence), model.licence_note)
     told = LICENCE(name=model.name, size=_size(model), licence=model.licence, hash=fingerprint(model))
     return Finding("ok", told, model.licence_note)
 

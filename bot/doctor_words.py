@@ -74,6 +74,7 @@ FETCH = Words(
 LICENCE = Words(
     "Model {name}, {size}, sha256 {hash}…: {licence}.", "{name} 모델, {size}, sha256 {hash}…: {licence}."
 )
+BUILT_IN = Words("Model {name}, built in: {licence}.", "{name} 모델, 내장: {licence}.")
 NO_LICENCE = Words(
     "The licence of the model {name} is not known.", "{name} 모델의 라이선스를 알 수 없습니다."
 )

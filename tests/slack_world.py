@@ -60,7 +60,7 @@ class Painter:
             yield Progress(step, self.steps)
         made = []
         for i in range(getattr(work.request, "count", 1)):
-            path = self.folder / f"{work.id}-{i}.png"
+            path = work.folder / f"{work.id}-{i}.png"
             path.write_bytes(png("blue", (64, 64)))
             recipe = {"command": work.request.name, "request": work.request.to_json(), "seed": 7 + i}
             made.append(Artifact(path, f"{work.id}-{i}.png", recipe=recipe, width=64, height=64))

@@ -217,6 +217,10 @@ async def test_a_slow_desk_costs_no_acknowledgement(slack: SlackServer, tmp_path
             await asyncio.sleep(2)
             return await self.desk.language_of(*said)
 
+        async def hidden(self, *said: Any) -> Any:
+            await asyncio.sleep(2)
+            return await self.desk.hidden(*said)
+
     async with studio(slack, tmp_path, wrap=Slow) as world:
         photo = slack.put_file("nut.png", png())
         acks = [

@@ -57,7 +57,7 @@ class Fetcher:
         return bytes(data)
 
     async def pieces(
-        self, url: str, name: str, limit: int, patience: aiohttp.ClientTimeout = TIMEOUT
+        self, url: str, name: str, limit: int, patience: aiohttp.ClientTimeout | None = None
     ) -> AsyncGenerator[bytes, None]:
         """The same bit by bit."""
         try:
@@ -67,7 +67,7 @@ class Fetcher:
         if not self.allows(where):
             raise Refusal(FOREIGN(name=name))
         try:
-            async with aclosing(self._stream(where, name, limit, patience)) as pieces:
+            async with aclosing(self._stream(where, name, limit, patience or TIMEOUT)) as pieces:
                 async for piece in pieces:
                     yield piece
         except TimeoutError:
