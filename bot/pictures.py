@@ -141,8 +141,8 @@ class PictureReader:
     ) -> tuple[bytes, str]:
         """A copy of our own picture that fits, and its file name. `formats`: of "webp", "jpg" and
         "png", the better liked first; Slack shows no WebP. Transparency is never lost to JPEG."""
-        args = {"path": str(path), "max_bytes": max_bytes, "formats": list(formats)}
-        head, answer = await self._ask("shrink", args, [])
+        args: dict[str, Any] = {"max_bytes": max_bytes, "formats": list(formats)}
+        head, answer = await self._ask("shrink", args, _sent(args, path=path))
         return answer[0], f"{Path(safe_name(name or path.name)).stem}.{head['suffix']}"
 
     async def thumbnail(self, picture: bytes | Path, side: int = 256) -> bytes:
@@ -276,8 +276,8 @@ def _few_variables(root: Path) -> dict[str, str]:
 
 
 def _sent(args: dict[str, Any], **pictures: bytes | Path) -> list[bytes]:
-    """Stored files go by path, the rest as bytes."""
-    args |= {field: str(picture) for field, picture in pictures.items() if isinstance(picture, Path)}
+    """Stored files go by path (the process runs in another folder), the rest as bytes."""
+    args |= {name: str(file.absolute()) for name, file in pictures.items() if isinstance(file, Path)}
     return [picture for picture in pictures.values() if isinstance(picture, bytes)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -440,3 +441,16 @@ async def test_the_overlay_of_a_large_photo_is_small_and_keeps_thin_marks(
     assert shown.size == (1024, 683)
     row = np.asarray(shown)[300].astype(int)
     assert (np.abs(row - row[0]).sum(axis=1) > 30).any()
+
+
+async def test_stored_files_may_be_named_from_the_folder_the_bot_runs_in(
+    reader: PictureReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that unpacks pictures runs in another folder."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (64, 48), "grey").save("photo.png")
+    Image.new("L", (64, 48), 255).save("mask.png")
+    shown = await reader.overlay(Path("photo.png"), Path("mask.png"))
+    assert Image.open(io.BytesIO(shown)).size == (64, 48)
+    small, _ = await reader.shrink(Path("photo.png"), 10_000)
+    assert Image.open(io.BytesIO(small)).size == (64, 48)
