@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from engines import fields
 from engines.forms import param
-from engines.request import SEEDS, Part, Request
+from engines.request import Part, Request
 from engines.words import Words
 
 MOST_MODELS, MOST_ROWS = 6, 10
@@ -58,43 +59,13 @@ class Compare(Request):
         "",
         aliases=("photo", "source"),
     )
-    mask: str = param(
-        "mask",
-        Words(
-            "White = change. Or: alpha, colour, auto, box=x,y,w,h",
-            "흰색 = 바꿀 곳. 또는 alpha, colour, auto, box=x,y,w,h",
-        ),
-        Words("mask", "마스크"),
-        "",
-        aliases=("where",),
+    mask: str = fields.mask()
+    negative: str = fields.negative()
+    seed: int = fields.seed(
+        Words("The same for every picture; -1 = random", "모든 그림에 같은 시드, -1은 무작위")
     )
-    negative: str = param(
-        "text",
-        Words("What it must not show", "나오지 않아야 할 내용"),
-        Words("negative", "네거티브"),
-        "",
-        high=2000,
-    )
-    seed: int = param(
-        "int",
-        Words("The same for every picture; -1 = random", "모든 그림에 같은 시드, -1은 무작위"),
-        Words("seed", "시드"),
-        -1,
-        low=-1,
-        high=SEEDS - 1,
-    )
-    steps: int = param(
-        "int", Words("Sampling steps", "샘플링 스텝 수"), Words("steps", "스텝"), 25, low=1, high=150
-    )
-    guidance: float = param(
-        "float",
-        Words("How strictly the prompt is followed", "프롬프트를 따르는 정도"),
-        Words("guidance", "가이던스"),
-        7.5,
-        low=1.0,
-        high=20.0,
-        aliases=("cfg", "guidance_scale", "cfg_scale"),
-    )
+    steps: int = fields.steps(25)
+    guidance: float = fields.guidance()
     columns: tuple[dict[str, Any], ...] = ()
     rows: tuple[dict[str, str], ...] = ()
     language: str = "en"  # of the words in the table

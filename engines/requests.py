@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from engines import fields
 from engines.background.request import RemoveBackground as RemoveBackground
 from engines.compare_form import Compare as Compare
 from engines.forms import param
@@ -42,62 +43,12 @@ SAMPLERS = (
 )
 
 
-PROMPT = Words("What the picture shows", "그림에 담을 내용")
-PICTURE_HELP = Words("The photo to start from", "원본 사진")
-MASK_HELP = Words(
-    "White = change. Or: alpha, colour, auto, box=x,y,w,h",
-    "흰색 = 바꿀 곳. 또는 alpha, colour, auto, box=x,y,w,h",
-)
-
-
-def _prompt() -> Any:
-    return param("text", PROMPT, Words("prompt", "프롬프트"), high=2000, long=True)
-
-
-def _picture() -> Any:
-    return param("picture", PICTURE_HELP, Words("photo", "사진"), aliases=("photo", "source", "init"))
-
-
-def _mask() -> Any:
-    return param("mask", MASK_HELP, Words("mask", "마스크"), "", aliases=("where",))
-
-
-def _grow(default: int, low: int) -> Any:
-    help = Words("Widen the mask by so many pixels", "마스크를 이만큼(픽셀) 넓힘")
-    return param("int", help, Words("grow", "확장"), default, low=low, high=256, advanced=True)
-
-
-def _feather(default: int) -> Any:
-    help = Words("Soft edge outside the mask, in pixels", "마스크 바깥 가장자리를 부드럽게(픽셀)")
-    return param("int", help, Words("feather", "부드럽게"), default, low=0, high=128, advanced=True)
-
-
-def _invert() -> Any:
-    help = Words("Change what is black instead", "검은 부분을 대신 바꿈")
-    return param("flag", help, Words("invert", "반전"), False, advanced=True)
-
-
-def _strength(default: float) -> Any:
-    help = Words(
-        "How far from the photo: near 0 keeps it, 1 ignores it",
-        "원본에서 벗어나는 정도: 0에 가까우면 유지, 1이면 무시",
-    )
-    return param("float", help, Words("strength", "강도"), default, low=0.01, high=1.0)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Diffusion(Request):
     """What all three diffusion kinds share, with the defaults people know."""
 
-    prompt: str = _prompt()
-    negative: str = param(
-        "text",
-        Words("What it must not show", "나오지 않아야 할 내용"),
-        Words("negative", "네거티브"),
-        "",
-        high=2000,
-        aliases=("negative_prompt", "neg"),
-    )
+    prompt: str = fields.prompt()
+    negative: str = fields.negative()
     model: str = param(
         "model",
         Words("Which model; /models lists them", "사용할 모델 (/models 로 목록 보기)"),
@@ -105,26 +56,11 @@ class Diffusion(Request):
         "",
         aliases=("ckpt", "checkpoint"),
     )
-    seed: int = param(
-        "int",
-        Words("Same seed, same picture; -1 = random", "같은 시드면 같은 그림, -1은 무작위"),
-        Words("seed", "시드"),
-        -1,
-        low=-1,
-        high=SEEDS - 1,
+    seed: int = fields.seed(
+        Words("Same seed, same picture; -1 = random", "같은 시드면 같은 그림, -1은 무작위")
     )
-    steps: int = param(
-        "int", Words("Sampling steps", "샘플링 스텝 수"), Words("steps", "스텝"), 50, low=1, high=150
-    )
-    guidance: float = param(
-        "float",
-        Words("How strictly the prompt is followed", "프롬프트를 따르는 정도"),
-        Words("guidance", "가이던스"),
-        7.5,
-        low=1.0,
-        high=20.0,
-        aliases=("cfg", "guidance_scale", "cfg_scale"),
-    )
+    steps: int = fields.steps(50)
+    guidance: float = fields.guidance()
     count: int = param(
         "int",
         Words("How many pictures", "만들 그림 수"),
@@ -176,8 +112,8 @@ class Img2Img(Diffusion):
     title: ClassVar[Words] = Words("Image to image", "사진으로 그림 만들기")
     about: ClassVar[Words] = Words("Make a picture from a photo and words", "사진과 글로 새 그림을 만듭니다")
 
-    image: str = _picture()
-    strength: float = _strength(0.75)
+    image: str = fields.picture()
+    strength: float = fields.strength(0.75)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,12 +125,12 @@ class Inpaint(Diffusion):
         "마스크가 흰 부분에 결함 등을 그려 넣습니다",
     )
 
-    image: str = _picture()
-    mask: str = _mask()
-    strength: float = _strength(1.0)
-    grow: int = _grow(0, -64)
-    feather: int = _feather(4)
-    invert: bool = _invert()
+    image: str = fields.picture()
+    mask: str = fields.mask()
+    strength: float = fields.strength(1.0)
+    grow: int = fields.grow(0, -64)
+    feather: int = fields.feather(4)
+    invert: bool = fields.invert()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,8 +142,8 @@ class Cleanup(Request):
         "마스크로 덮은 것(흠집, 먼지, 글자)을 사진에서 지웁니다",
     )
 
-    image: str = _picture()
-    mask: str = _mask()
+    image: str = fields.picture()
+    mask: str = fields.mask()
     model: str = param(
         "model",
         Words(
@@ -218,9 +154,9 @@ class Cleanup(Request):
         "",
         aliases=("ckpt", "checkpoint"),
     )
-    grow: int = _grow(3, 0)
-    feather: int = _feather(3)
-    invert: bool = _invert()
+    grow: int = fields.grow(3, 0)
+    feather: int = fields.feather(3)
+    invert: bool = fields.invert()
 
 
 Masked = Inpaint | Cleanup  # what changes a photo where a mask is white

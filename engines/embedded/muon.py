@@ -22,10 +22,10 @@ def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
     gram = x @ x.T
     same = torch.eye(len(gram), device=x.device)
     product = same
-    for _ in range(rounds):
-        turn = a * same + b * gram + c * gram @ gram
+    for left in reversed(range(rounds)):
+        turn = a * same + torch.addmm(b * gram, gram, gram, alpha=c)
         product = turn @ product
-        gram = turn @ gram @ turn
+        gram = turn @ gram @ turn if left else gram
     x = product @ x
     return x.T if tall else x
 
