@@ -50,11 +50,11 @@ def photos(folder: Path, count: int) -> None:
 
 def child(folder: Path, model: str, counts: list[int], device: str, threads: int, warm: bool) -> None:
     """Clean photos and tell what it took, as JSON on stdout. `warm`: one photo is done before the clock runs."""
-    from engines.cleanup import Cleaner
+    from engines.cleaning.engine import Cleaner
+    from engines.cleaning.menders import reader
     from engines.devices import probe
-    from engines.menders import reader
-    from engines.pool import Pool
     from engines.requests import Cleanup
+    from engines.serving.pool import Pool
     from engines.studio import EngineSettings, open_models
 
     known_as(folder / "models" / "big-lama" / "big-lama.pt")
@@ -106,7 +106,7 @@ async def one(pool: Any, number: int, model: str, folder: Path) -> None:
 
 def known_as(file: Path) -> None:
     """Let the list of downloads say that this file is big-lama, if it is another one."""
-    from engines import downloadable
+    from engines.models import downloadable
 
     true = downloadable.named("big-lama")
     if true is None or not file.exists():

@@ -24,11 +24,11 @@ from rich.console import Console
 from benchmarks import few_shot
 from benchmarks.few_shot import KINDS, TESTS, Verdict
 from benchmarks.machine import described, keep
-from engines.diffusion import Diffusion
+from engines.diffusion.engine import Diffusion
 from engines.embedded.oracles import Oracle
 from engines.engine import Engine, Run, Work
-from engines.loading import import_libraries, reader
-from engines.models import Models
+from engines.models.loading import import_libraries, reader
+from engines.models.memory import Models
 from engines.requests import Inpaint
 from engines.training.engine import DreamBooth
 from engines.training.request import Train

@@ -23,16 +23,17 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import described, keep
-from engines import recipe, samplers
+from engines import recipe
 from engines.devices import Device, probe
-from engines.diffusion import Diffusion
+from engines.diffusion import samplers
+from engines.diffusion.engine import Diffusion
 from engines.engine import Work
 from engines.events import Failed, Finished
-from engines.lane import Pace
-from engines.models import Parts
-from engines.pool import Pool
+from engines.models.memory import Parts
 from engines.requests import Diffusion as Asked
 from engines.requests import Img2Img, Inpaint, Txt2Img
+from engines.serving.lane import Pace
+from engines.serving.pool import Pool
 from engines.studio import EngineSettings, open_diffusion
 
 PEOPLE = 8

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import typer
 from rich.console import Console as Terminal
 
-from bot.config import Config, ConfigError, load
+from bot.settings.config import Config, ConfigError, load
 
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ def demo(lang: Lang = "en", out: Annotated[Path, typer.Option("--out")] = Path("
 @app.command()
 def doctor(config: ConfigPath = None, lang: Lang = "en") -> None:
     """Look at config, tokens, devices, disk, models and licences; one line each, with the mend."""
-    from bot.doctor import examine
+    from bot.doctor.doctor import examine
 
     findings = _run(examine(_config(config)))
     marks = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "error": "[red]error  [/]"}

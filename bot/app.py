@@ -9,17 +9,17 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from bot import batches
-from bot.config import Config
+from bot.answers.outbox import Outbox
 from bot.desk import Desk
 from bot.dispatcher import Dispatcher
+from bot.many import batches
 from bot.metrics import Measured, Metrics
-from bot.outbox import Outbox
-from bot.pictures import PictureReader
+from bot.pictures.reading import PictureReader
+from bot.settings.config import Config
 from bot.talk import Platform
-from engines import catalogue
-from engines.catalogue import Model
-from engines.pool import Pool
+from engines.models import catalogue
+from engines.models.catalogue import Model
+from engines.serving.pool import Pool
 from engines.studio import open_pool
 from engines.words import Refusal
 from storage.store import Store

@@ -8,9 +8,10 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from rich.console import Console as Terminal
 
-from bot.config import Config
+from bot.settings.config import Config
 from bot.terminal import execute
-from engines import catalogue, embedded
+from engines import embedded
+from engines.models import catalogue
 from engines.words import Language, Words
 
 SEED = 11  # of the photo; any other gives another nut

@@ -14,18 +14,18 @@ from bot.commands.command import Canceller, Command, Mouth, Tools
 from bot.grammar import command_of
 from bot.intake import Incomplete, Intake, gather
 from bot.locale.markup import harmless
-from bot.mask_shown import mask_shown
+from bot.masks.shown import mask_shown
 from bot.menu import FORMS
+from bot.models.shelf import Shelf, Someone
 from bot.orders import Order, Orders
-from bot.pictures import PictureReader
+from bot.pictures.reading import PictureReader
 from bot.presses import Presses
 from bot.recipes import recipe_message
-from bot.shelf import Shelf, Someone
 from bot.talk import Attachment, Invocation, Message, Person, Place, Press
-from bot.trainings import Trainings
-from engines.catalogue import Model
-from engines.pool import DeviceStatus
+from bot.training.trainings import Trainings
+from engines.models.catalogue import Model
 from engines.requests import Masked, Request
+from engines.serving.pool import DeviceStatus
 from engines.training.request import Train
 from engines.words import LANGUAGES, Language, Refusal, Words
 from storage import Full

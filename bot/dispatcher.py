@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bot import leftovers
-from bot.many import PARTS, Many
+from bot.many.works import PARTS, Many
 from engines.engine import Work
 from engines.events import Event, Failed, Finished, Progress, Started
 from engines.requests import Request, request_named
@@ -34,7 +34,7 @@ IN_LINE = 3  # so many people at the head of the queue see their place change
 
 
 class Pool(Protocol):
-    """What the dispatcher needs of `engines.pool.Pool`."""
+    """What the dispatcher needs of `engines.serving.pool.Pool`."""
 
     def run(self, work: Work) -> AsyncGenerator[Event, None]: ...
 
@@ -44,7 +44,7 @@ class Pool(Protocol):
 
 
 class Shows(Protocol):
-    """What the dispatcher tells `bot.outbox.Outbox`."""
+    """What the dispatcher tells `bot.answers.outbox.Outbox`."""
 
     def wake(self) -> None: ...
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from bot import grammar
-from bot.batches import Batches, Sent, is_archive
+from bot.archives.pairing import looks_like_mask
 from bot.commands.command import Tools
 from bot.commands.preset import with_preset
 from bot.locale.markup import cut
+from bot.many.batches import Batches, Sent, is_archive
 from bot.menu import form_named
-from bot.pairing import looks_like_mask
 from bot.talk import Attachment, Invocation, Person
 from engines.forms import Form
 from engines.requests import Request

@@ -19,7 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from bot.talk import Message
 from engines.engine import Work
 from engines.events import Event, Failed, Finished
-from engines.pool import Pool
+from engines.serving.pool import Pool
 from engines.words import Words
 from storage.store import Store
 

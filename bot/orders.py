@@ -7,13 +7,14 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
-from bot import quotas, replies
+from bot import quotas
 from bot.admission import admit, queue_of
+from bot.answers import replies
 from bot.commands.command import Tools
-from bot.comparing import settled as compared
 from bot.locale.numbers import size
+from bot.models.comparing import settled as compared
+from bot.models.shelf import Asker, Shelf
 from bot.quotas import Used
-from bot.shelf import Asker, Shelf
 from bot.talk import Message, Person, Place
 from engines.requests import SEEDS, Compare, Request
 from engines.words import Language, Refusal, Words

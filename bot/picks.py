@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot import interrogated
+from bot.answers import interrogated
 from bot.commands.command import Tools
 from bot.grammar import unparse
 from bot.locale.markup import block, harmless
 from bot.orders import Order, Orders
 from bot.talk import Message, Press
-from engines.interrogate_form import NEGATIVE, Interrogate
+from engines.interrogation.form import NEGATIVE, Interrogate
 from engines.requests import Img2Img, Request, Txt2Img
 from engines.words import Refusal, Words
 from storage import Missing

@@ -11,21 +11,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bot import model_presses
-from bot.assembly import SHEET
+from bot.answers.interrogated import is_words
 from bot.commands.cancel import cancel
 from bot.commands.command import Tools
 from bot.commands.history import turned
 from bot.commands.pause import pause, resume
 from bot.intake import Intake
-from bot.interrogated import is_words
 from bot.keeping import Keeping
-from bot.mask_shown import mask_shown
+from bot.many.assembly import SHEET
+from bot.masks.shown import mask_shown
+from bot.models import presses as model_presses
 from bot.orders import Order, Orders
 from bot.picks import COMMANDS, Picks
 from bot.recipes import described, line
 from bot.talk import File, Message, Place, Press
-from bot.trainings import Trainings
+from bot.training.trainings import Trainings
 from engines.requests import (
     SEEDS,
     Img2Img,

@@ -13,11 +13,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Table
 
 from bot.app import known, studio
-from bot.config import Config
 from bot.platforms.console import Console, Show, ShowJson
+from bot.settings.config import Config
 from bot.talk import Person
-from engines import catalogue, downloadable, downloads, hub
-from engines.catalogue import Model
+from engines.models import catalogue, downloadable, downloads, hub
+from engines.models.catalogue import Model
 from engines.words import Language, Refusal, Words
 
 

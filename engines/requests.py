@@ -13,7 +13,7 @@ from engines import fields
 from engines.background.request import RemoveBackground as RemoveBackground
 from engines.compare_form import Compare as Compare
 from engines.forms import param
-from engines.interrogate_form import Interrogate as Interrogate
+from engines.interrogation.form import Interrogate as Interrogate
 from engines.request import SEEDS as SEEDS
 from engines.request import Request as Request
 from engines.training.request import Train as Train

@@ -9,11 +9,11 @@ from pathlib import Path
 from engines import devices
 from engines.devices import Device
 from engines.engine import Engine
-from engines.lane import Factory, Pace
-from engines.models import Models
-from engines.pool import Pool
+from engines.models.memory import Models
 from engines.request import Request
 from engines.requests import Cleanup, Img2Img, Inpaint, Interrogate, RemoveBackground, Review, Train, Txt2Img
+from engines.serving.lane import Factory, Pace
+from engines.serving.pool import Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def open_models(settings: EngineSettings, device: Device) -> Models:
     """The models on `device` within its budget, none loaded yet. Imports torch."""
     device = devices.ready(device)
 
-    from engines.loading import import_libraries, reader
+    from engines.models.loading import import_libraries, reader
 
     import_libraries()
     read = reader(
@@ -113,7 +113,7 @@ def open_diffusion(settings: EngineSettings, device: Device, models: Models | No
     """The diffusion engine on `device`, with models of its own where none are given. Imports torch."""
     models = models or open_models(settings, device)
 
-    from engines.diffusion import Diffusion
+    from engines.diffusion.engine import Diffusion
 
     return Diffusion(models)
 
@@ -122,7 +122,7 @@ def open_training(settings: EngineSettings, device: Device, models: Models | Non
     """The training engine on `device`; what it makes goes into the models folder. Imports torch."""
     models = models or open_models(settings, device)
 
-    from engines.loading import reader
+    from engines.models.loading import reader
     from engines.training.engine import DreamBooth
 
     whole = reader(
@@ -155,8 +155,8 @@ def open_interrogation(settings: EngineSettings, device: Device, models: Models 
     """The engine of /interrogate on `device`; the vectors of its phrases lie in the models folder. Imports torch."""
     models = models or open_models(settings, device)
 
-    from engines.interrogate import Interrogation
-    from engines.interrogate_models import finders
+    from engines.interrogation.engine import Interrogation
+    from engines.interrogation.models import finders
 
     find = finders(settings.models, device.name, settings.defaults, settings.model_paths)
     return Interrogation(models, find, settings.models / ".phrases", device.name)
@@ -166,7 +166,7 @@ def open_cleanup(settings: EngineSettings, device: Device, models: Models | None
     """The engine of cleanup on `device`. IOPaint is imported when it is first needed."""
     models = models or open_models(settings, device)
 
-    from engines.cleanup import Cleaner
-    from engines.menders import reader
+    from engines.cleaning.engine import Cleaner
+    from engines.cleaning.menders import reader
 
     return Cleaner(models, reader(settings.models, models.device, settings.defaults.get("cleanup", "")))

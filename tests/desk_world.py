@@ -14,9 +14,9 @@ from typing import Any
 from PIL import Image
 
 from bot.desk import Desk, DeskSettings
-from bot.pictures import PictureLimits, PictureReader
+from bot.pictures.reading import PictureLimits, PictureReader
 from bot.talk import Invocation, Limits, Message, Person, Place, Press
-from engines import catalogue
+from engines.models import catalogue
 from engines.words import Language
 from storage.jobs import Job
 from storage.results import NewResult

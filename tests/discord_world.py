@@ -24,7 +24,7 @@ from simcord._runtime import _BOT_SCOPE
 
 from bot.platforms.discord import Discord
 from bot.talk import Invocation, Message, Person, Place, Press
-from engines.catalogue import Model
+from engines.models.catalogue import Model
 from engines.words import Language
 
 SIZE_LIMIT = 1 << 20

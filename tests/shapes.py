@@ -12,9 +12,9 @@ import torch
 from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from engines import architectures
-from engines.architectures import Config
-from engines.single_file import clip_words
+from engines.models import architectures
+from engines.models.architectures import Config
+from engines.models.single_file import clip_words
 
 BPE = "bpe_simple_vocab_16e6.txt.gz"
 

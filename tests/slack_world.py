@@ -13,14 +13,14 @@ from typing import Any
 from PIL import Image
 
 from bot.admission import DeskSettings
+from bot.answers.outbox import Outbox
 from bot.desk import Desk
 from bot.dispatcher import Dispatcher
-from bot.outbox import Outbox
-from bot.pictures import PictureReader
+from bot.pictures.reading import PictureReader
 from bot.platforms.slack import Slack
-from engines import catalogue
 from engines.engine import Work
 from engines.events import Artifact, Event, Finished, Progress, Started
+from engines.models import catalogue
 from storage.store import Store
 from tests.loopback.slack import SlackServer
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bot.archives import ArchiveLimits, Unpacked, unpack
+from bot.archives.unpacking import ArchiveLimits, Unpacked, unpack
 from engines.words import Refusal
 
 

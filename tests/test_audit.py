@@ -12,8 +12,8 @@ from PIL import Image
 
 from engines import embedded
 from engines.engine import Work
-from engines.loading import reader
-from engines.models import Models
+from engines.models.loading import reader
+from engines.models.memory import Models
 from engines.training.audit import Audit, Looking, box_of, findings, memory, survival
 from engines.training.request import Train
 from engines.training.review import Review

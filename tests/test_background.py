@@ -19,18 +19,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from engines import catalogue, downloadable, recipe
+from engines import recipe
 from engines.background import lone, networks
 from engines.background.cutout import cut_out, softened
 from engines.background.engine import KEPT, RemoveBackgrounds
 from engines.background.networks import NETWORK, Onnx, Rmbg, finder
 from engines.background.request import RemoveBackground
 from engines.devices import Device
-from engines.downloadable import Download, File
 from engines.engine import Work
 from engines.events import Artifact, Finished
-from engines.models import Models
-from engines.pool import Pool
+from engines.models import catalogue, downloadable
+from engines.models.downloadable import Download, File
+from engines.models.memory import Models
+from engines.serving.pool import Pool
 from engines.words import Refusal
 
 ROOT = Path(__file__).parents[1]

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from engines import architectures, catalogue, embedded, hub
-from engines.catalogue import HUB, Model
+from engines import embedded
+from engines.models import architectures, catalogue, hub
+from engines.models.catalogue import HUB, Model
 from engines.words import Refusal
 
 needs_weights = pytest.mark.skipif(

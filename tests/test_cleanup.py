@@ -23,14 +23,16 @@ from PIL import Image
 from test_compose import MODES, mask_of, photo_of, reach
 from toy_engine import CPU
 
-from engines import catalogue, compose, downloadable, iopaint_library, menders, recipe
-from engines.cleanup import Cleaner, Cleaning
+from engines import compose, recipe
+from engines.cleaning import iopaint_library, menders
+from engines.cleaning.engine import Cleaner, Cleaning
+from engines.cleaning.menders import ROLE, Bytes
 from engines.engine import Busy, Work
 from engines.events import Artifact, Event, Finished
-from engines.menders import ROLE, Bytes
-from engines.models import Blueprint, Models, Piece
-from engines.pool import Pool
+from engines.models import catalogue, downloadable
+from engines.models.memory import Blueprint, Models, Piece
 from engines.requests import Cleanup
+from engines.serving.pool import Pool
 from engines.words import Refusal
 
 

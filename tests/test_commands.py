@@ -10,7 +10,7 @@ from desk_world import BOSS, LEE, World, opened, picture_reader
 
 from bot.commands.help import overview, page
 from bot.menu import FORMS, form_named
-from bot.pictures import PictureReader
+from bot.pictures.reading import PictureReader
 from engines.words import Refusal
 
 

@@ -13,11 +13,11 @@ from desk_world import LEE, Sent, World, mask, opened, picture_reader, png
 from PIL import Image
 from safetensors.numpy import save_file
 
-from bot.assembly import Assembly, assembled
-from bot.compare_table import Column, Table, drawn
-from bot.part_files import Made
-from bot.pictures import PictureReader
-from bot.sheets import PAPER
+from bot.many.assembly import Assembly, assembled
+from bot.many.part_files import Made
+from bot.models.compare_table import Column, Table, drawn
+from bot.pictures.reading import PictureReader
+from bot.pictures.sheets import PAPER
 from engines.compare_form import MOST_MODELS, MOST_ROWS, Compare
 from engines.engine import Work
 from engines.events import Artifact

@@ -138,7 +138,7 @@ def test_sixteen_bits_are_not_lost_in_the_soft_edge() -> None:
 
 def test_a_thin_scratch_keeps_its_cells() -> None:
     """Nearest-neighbour shrinking to latent size loses most of a 2-pixel scratch; ours keeps all of it."""
-    from engines import latents
+    from engines.diffusion import latents
 
     white = np.zeros((128, 128), bool)
     white[5:121, 61:63] = True

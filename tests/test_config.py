@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.config import Config, ConfigError, load
-from bot.config_errors import keys
-from bot.config_example import example
+from bot.settings.config import Config, ConfigError, load
+from bot.settings.errors import keys
+from bot.settings.example import example
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,10 +11,10 @@ from data_sets import mvtec, photo, png, written
 from desk_world import picture_reader
 from PIL import Image
 
-from bot.dataset_files import Source
-from bot.dataset_reading import Reading, Understood, spread
-from bot.datasets import understood
-from bot.pictures import PictureReader
+from bot.datasets.files import Source
+from bot.datasets.layouts import understood
+from bot.datasets.reading import Reading, Understood, spread
+from bot.pictures.reading import PictureReader
 from engines.words import Refusal
 from storage.store import Store
 

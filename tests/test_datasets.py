@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.dataset_files import Gathered, Source
-from bot.dataset_words import class_prompt, instance_prompt
-from bot.datasets import distinct, prompts_of, reworded, understood
+from bot.datasets.files import Gathered, Source
+from bot.datasets.layouts import distinct, prompts_of, reworded, understood
+from bot.datasets.words import class_prompt, instance_prompt
 from engines.words import Refusal
 
 

@@ -11,7 +11,7 @@ import pytest
 from desk_world import BOSS, KIM, LEE, Sent, World, mask, opened, picture_reader, png
 from PIL import Image
 
-from bot.pictures import PictureReader
+from bot.pictures.reading import PictureReader
 from engines.requests import Inpaint, Txt2Img
 from engines.words import Refusal, Words
 from storage import Full

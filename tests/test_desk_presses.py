@@ -12,7 +12,7 @@ from desk_world import BOSS, HERE, KIM, LEE, Sent, World, mask, opened, picture_
 from PIL import Image
 
 from bot.grammar import read
-from bot.pictures import PictureReader
+from bot.pictures.reading import PictureReader
 from bot.talk import Place
 from engines.requests import Img2Img, Inpaint, Txt2Img, request_named
 

@@ -16,11 +16,11 @@ from engine_conformance import Conformance, drive, finished
 from PIL import Image
 
 from engines import recipe
-from engines.diffusion import Diffusion, Pictures
+from engines.diffusion.engine import Diffusion, Pictures
 from engines.engine import Work
 from engines.events import Artifact
-from engines.loading import folder_blueprint
-from engines.models import Models
+from engines.models.loading import folder_blueprint
+from engines.models.memory import Models
 from engines.requests import Diffusion as Asked
 from engines.requests import Img2Img, Inpaint, Txt2Img
 from engines.words import Refusal

@@ -19,16 +19,16 @@ import torch
 from PIL import Image, ImageFilter
 from small_models import save
 
-from engines.diffusion import Diffusion, Pictures
+from engines.diffusion.engine import Diffusion, Pictures
 from engines.engine import Work
-from engines.loading import folder_blueprint
-from engines.models import Models, Parts
+from engines.models.loading import folder_blueprint
+from engines.models.memory import Models, Parts
 from engines.requests import SAMPLERS, Img2Img, Inpaint, Txt2Img
 from engines.requests import Diffusion as Asked
 
 EMBEDDED = Path(__file__).parent.parent / "engines" / "embedded" / "weights"
 
-# diffusers' own table for the names people know from A1111, written down independently of engines/samplers.py
+# diffusers' own table for the names people know from A1111, written down independently of engines/diffusion/samplers.py
 M, S = "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"
 SDE, KARRAS = {"algorithm_type": "sde-dpmsolver++"}, {"use_karras_sigmas": True}
 REFERENCE: dict[str, tuple[str, dict[str, Any]]] = {

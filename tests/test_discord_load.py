@@ -12,14 +12,14 @@ from discord_world import elsewhere, until
 from PIL import Image
 
 from bot.app import studio
-from bot.config import Config
 from bot.platforms.discord import Discord
+from bot.settings.config import Config
 from engines.devices import Device
 from engines.engine import Run, Work
 from engines.events import Artifact
-from engines.lane import Pace
-from engines.pool import Pool
 from engines.requests import Txt2Img
+from engines.serving.lane import Pace
+from engines.serving.pool import Pool
 from tests.loopback.discord import Discord as Server
 
 JOBS = 8

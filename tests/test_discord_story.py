@@ -20,14 +20,14 @@ from discord_world import Outside, World, at, buttons, host, inside, picture_fil
 from PIL import Image
 
 from bot.app import studio
-from bot.config import Config
 from bot.platforms.discord import Discord, errors
+from bot.settings.config import Config
 from engines.devices import Device
 from engines.engine import Run, Work
 from engines.events import Artifact
-from engines.lane import Pace
-from engines.pool import Pool
 from engines.requests import Diffusion, Img2Img, Inpaint, Txt2Img
+from engines.serving.lane import Pace
+from engines.serving.pool import Pool
 
 
 @dataclass

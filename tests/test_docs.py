@@ -81,7 +81,7 @@ def test_both_readmes_have_the_same_parts() -> None:
 
 
 def test_the_mask_words_in_the_readme_are_understood() -> None:
-    from bot.masks import parse
+    from bot.masks.spoken import parse
 
     for name in READMES:
         for spec in re.findall(r"`mask:([a-z#][^@`]*)`", text(name)):

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from bot import doctor
-from bot.config import Config, load
-from bot.doctor import Finding, damaged, examine, usable
-from engines import catalogue, embedded
+from bot.doctor import doctor
+from bot.doctor.doctor import Finding, damaged, examine, usable
+from bot.settings.config import Config, load
+from engines import embedded
 from engines.devices import Device
+from engines.models import catalogue
 from engines.words import Words
 from tests.loopback.slack import SlackServer
 

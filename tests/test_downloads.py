@@ -21,11 +21,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bot.config import Config
-from bot.doctor import damaged
+from bot.doctor.doctor import damaged
+from bot.settings.config import Config
 from bot.terminal import fetch as fetch_command
-from engines import catalogue, downloadable, downloads, transfer
-from engines.downloadable import KNOWN, Download, File
+from engines.models import catalogue, downloadable, downloads, transfer
+from engines.models.downloadable import KNOWN, Download, File
 from engines.words import Refusal
 
 WEIGHTS = hashlib.sha256(b"seed").digest() * 3000  # 96 kB that repeat nowhere near a piece's border
@@ -190,7 +190,7 @@ def test_it_goes_on_wherever_the_connection_breaks(
 def test_a_killed_download_is_gone_on_with(net: Net, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from engines import downloads;"
-        "from engines.downloadable import Download, File;"
+        "from engines.models.downloadable import Download, File;"
         f"downloads.bring(Download('tiny', 'removebg', '', File('tiny.onnx', {len(WEIGHTS)}, '{SUM}',"
         f" ('{net.place('stalling')}',))), Path(sys.argv[1]), lambda p, here, all: print(here, flush=True))"
     )

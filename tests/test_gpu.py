@@ -13,12 +13,12 @@ import pytest
 from desk_world import KIM, LEE, World, opened, picture_reader
 from toy_engine import CPU, Count, Toy
 
-from bot.pictures import PictureReader
+from bot.pictures.reading import PictureReader
 from engines.devices import memory_used, probe
 from engines.engine import Work
 from engines.events import Progress
-from engines.models import Blueprint, Models, Piece, Resident
-from engines.pool import DeviceStatus, Held, Pool
+from engines.models.memory import Blueprint, Models, Piece, Resident
+from engines.serving.pool import DeviceStatus, Held, Pool
 
 GB = 10**9
 

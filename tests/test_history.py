@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.dates import moment
-from bot.pictures import PictureReader
+from bot.pictures.reading import PictureReader
 from bot.talk import Place
 from engines.words import Refusal
 from storage.database import migrate, migrations

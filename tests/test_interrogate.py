@@ -14,17 +14,18 @@ import torch
 from engine_conformance import Conformance, drive, finished
 from PIL import Image
 
-from engines import embedded, phrases
-from engines.clip import Clip, opened
+from engines import embedded
 from engines.engine import Work
 from engines.events import Artifact
-from engines.interrogate import Interrogation, Reading
-from engines.interrogate_form import MODES, Interrogate
-from engines.interrogate_models import FIRST, SMALL, finders
-from engines.interrogate_modes import PACKAGE, Answer, Caption, Look, Need, Score, Sort, Texts, asking
-from engines.models import Models
-from engines.phrase_tables import ranked
-from engines.phrases import phrase_list
+from engines.interrogation import phrases
+from engines.interrogation.clip import Clip, opened
+from engines.interrogation.engine import Interrogation, Reading
+from engines.interrogation.form import MODES, Interrogate
+from engines.interrogation.models import FIRST, SMALL, finders
+from engines.interrogation.modes import PACKAGE, Answer, Caption, Look, Need, Score, Sort, Texts, asking
+from engines.interrogation.phrase_tables import ranked
+from engines.interrogation.phrases import phrase_list
+from engines.models.memory import Models
 from engines.words import Refusal
 
 PICTURES = (("metal nut", "scratch"), ("pill", "crack"), ("carpet", None), ("leather", None))
@@ -93,7 +94,7 @@ class TestInterrogation(Conformance):
 
     def spoil(self, engine: Any, monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
         monkeypatch.setattr(Clip, "of_texts", _broken)
-        monkeypatch.setattr("engines.phrase_tables.scores", _broken)
+        monkeypatch.setattr("engines.interrogation.phrase_tables.scores", _broken)
 
     def footprint(self, engine: Any) -> int:
         return sum(leases for _, _, leases in engine._models.held())
@@ -157,7 +158,7 @@ def test_who_comes_while_phrases_are_learnt_waits_for_the_same_steps(
 
 def test_nothing_is_loaded_twice(photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loads = []
-    monkeypatch.setattr("engines.clip.opened", lambda *a: (loads.append(a), opened(*a))[1])
+    monkeypatch.setattr("engines.interrogation.clip.opened", lambda *a: (loads.append(a), opened(*a))[1])
     engine = engine_in(tmp_path)
     for number in range(3):
         told(engine, asked(tmp_path, photos[0], number))

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_replies import LIMITS, job
 
-from bot import interrogated, picks, replies
-from bot.interrogated import mask_of, offered, picked
-from bot.pictures import PictureReader
+from bot import picks
+from bot.answers import interrogated, replies
+from bot.answers.interrogated import mask_of, offered, picked
+from bot.pictures.reading import PictureReader
 from bot.platforms.discord.render import BUTTON, draw
 from bot.platforms.slack import blocks, payloads
 from bot.talk import Choices, Message, Option, Place, Press

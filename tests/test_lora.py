@@ -20,12 +20,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_models import save
 
-from engines import adapters, architectures, lora_files
-from engines.diffusion import Diffusion, Pictures
+from engines.diffusion import adapters
+from engines.diffusion.engine import Diffusion, Pictures
 from engines.engine import Busy, Work
-from engines.loading import folder_blueprint
-from engines.lora_plan import lora_blueprint, lora_file
-from engines.models import Blueprint, Models
+from engines.models import architectures, lora_files
+from engines.models.loading import folder_blueprint
+from engines.models.lora_plan import lora_blueprint, lora_file
+from engines.models.memory import Blueprint, Models
 from engines.requests import Diffusion as Asked
 from engines.requests import Inpaint, Txt2Img
 from engines.words import Refusal

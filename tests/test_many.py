@@ -15,11 +15,11 @@ from desk_world import KIM, Sent, World, mask, opened, picture_reader, png
 from PIL import Image
 from test_dispatcher import Ear, Script, ended, running, until
 
-from bot import replies
-from bot.bundles import pack
-from bot.pairing import paired
-from bot.pictures import PictureReader
-from bot.sheets import Cell, contact_sheet
+from bot.answers import replies
+from bot.archives.pairing import paired
+from bot.many.bundles import pack
+from bot.pictures.reading import PictureReader
+from bot.pictures.sheets import Cell, contact_sheet
 from bot.talk import Limits
 from engines.engine import Work
 from engines.events import Artifact, Event, Failed, Finished, Progress, Started

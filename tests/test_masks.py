@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from bot import mask_words as words
-from bot.masks import Alpha, Auto, Box, Colour, Difference, White, parse
-from bot.pictures import Mask, PictureLimits, PictureReader
+from bot.masks import words
+from bot.masks.spoken import Alpha, Auto, Box, Colour, Difference, White, parse
+from bot.pictures.reading import Mask, PictureLimits, PictureReader
 from engines.compose import bits, grown
 from engines.words import Refusal, Words
 

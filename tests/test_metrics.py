@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from bot.app import studio
-from bot.config import Config
-from bot.config_sections import Metrics as Port
 from bot.metrics import Measured, Metrics, shown
+from bot.settings.config import Config
+from bot.settings.sections import Metrics as Port
 from bot.talk import Invocation, Message, Person, Place
 from engines.engine import Work
 from engines.events import Event, Failed, Finished, Started

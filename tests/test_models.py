@@ -16,13 +16,13 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from safetensors.torch import save_file
 
 from engines import embedded
-from engines.architectures import configs
-from engines.diffusion import Diffusion
+from engines.diffusion.engine import Diffusion
 from engines.engine import Busy, Work
-from engines.loading import folder_blueprint, import_libraries, reader
-from engines.models import Blueprint, Lease, Models, Piece
+from engines.models.architectures import configs
+from engines.models.loading import folder_blueprint, import_libraries, reader
+from engines.models.memory import Blueprint, Lease, Models, Piece
+from engines.models.single_file import file_blueprint, velocity
 from engines.requests import Img2Img, Inpaint, Txt2Img
-from engines.single_file import file_blueprint, velocity
 from engines.words import Refusal
 
 needs_weights = pytest.mark.skipif(

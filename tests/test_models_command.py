@@ -16,10 +16,10 @@ import pytest
 from desk_world import BOSS, HERE, KIM, LEE, Sent, World, mask, opened, picture_reader, png
 from safetensors.numpy import save_file
 
-from bot.model_buttons import after_training
-from bot.pictures import PictureReader
+from bot.models.buttons import after_training
+from bot.pictures.reading import PictureReader
 from bot.talk import Limits, Message, Person, Place
-from engines import catalogue
+from engines.models import catalogue
 from engines.requests import Compare
 from engines.words import Refusal
 

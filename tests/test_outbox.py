@@ -16,8 +16,8 @@ import pytest
 from chat import NOW, Chat, add_job, flaky
 from PIL import Image
 
-from bot.outbox import Outbox
-from bot.pictures import PictureReader
+from bot.answers.outbox import Outbox
+from bot.pictures.reading import PictureReader
 from bot.talk import Gone, Limits, Message, Place, Unreachable
 from engines.events import Progress
 from storage import Full
@@ -366,7 +366,7 @@ async def test_a_real_picture_is_made_smaller_by_the_reader(store: Store) -> Non
 
 async def test_a_disk_that_fails_costs_no_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     chat, job = Chat(), await add_job(store)
-    monkeypatch.setattr("bot.outbox.PAUSE", 0.01)
+    monkeypatch.setattr("bot.answers.outbox.PAUSE", 0.01)
     fails, sending = iter(range(20)), store.deliveries.sending
 
     async def unwilling(*args: Any) -> bool:

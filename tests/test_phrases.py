@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from engines import embedded, phrase_tables, phrases
-from engines.clip import Clip, blueprint, opened, width_of
-from engines.phrase_tables import Table, ranked, scores
-from engines.phrases import PACKAGED, TAUGHT, PhraseList, phrase_list
+from engines import embedded
+from engines.interrogation import phrase_tables, phrases
+from engines.interrogation.clip import Clip, blueprint, opened, width_of
+from engines.interrogation.phrase_tables import Table, ranked, scores
+from engines.interrogation.phrases import PACKAGED, TAUGHT, PhraseList, phrase_list
 
 
 @pytest.fixture(scope="module")

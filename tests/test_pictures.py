@@ -22,9 +22,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from bot import picture_words as words
-from bot.fast_png import fast_png
-from bot.pictures import Picture, PictureLimits, PictureReader, safe_name
+from bot.pictures import words
+from bot.pictures.fast_png import fast_png
+from bot.pictures.reading import Picture, PictureLimits, PictureReader, safe_name
 from engines.words import Refusal, Words
 
 LIMITS = PictureLimits(file_bytes=2_000_000, pixels=4_000_000, seconds=20, workers=1)

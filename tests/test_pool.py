@@ -19,8 +19,8 @@ from toy_engine import CPU, Count, Toy
 from engines.devices import Device
 from engines.engine import Run, Work
 from engines.events import Event, Failed, Finished, Progress, Started
-from engines.lane import Pace
-from engines.pool import Pool
+from engines.serving.lane import Pace
+from engines.serving.pool import Pool
 from engines.words import Refusal, Words
 
 pytestmark = pytest.mark.timeout(60)
@@ -339,7 +339,7 @@ async def test_a_bug_in_a_tick_ends_its_runs_and_not_the_lane(
     async with pool_of(toy) as pool:
         reading = asyncio.create_task(all_of(pool, ask(steps=1000)))
         await asyncio.sleep(0.1)
-        monkeypatch.setattr("engines.lane.step", lambda tickets: 1 / 0)
+        monkeypatch.setattr("engines.serving.lane.step", lambda tickets: 1 / 0)
         (end,) = ends(await reading)
         assert isinstance(end, Failed)
         monkeypatch.undo()

@@ -9,7 +9,7 @@ import pytest
 from desk_world import HERE, KIM, LEE, Sent, World, opened, picture_reader, png
 
 from bot import presets
-from bot.pictures import PictureReader
+from bot.pictures.reading import PictureReader
 from bot.talk import Invocation
 from engines.requests import Txt2Img
 from engines.words import Refusal

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from bot import quotas
 from bot.admission import DeskSettings, admit
-from bot.config import ConfigError, load
-from bot.pictures import PictureReader
+from bot.pictures.reading import PictureReader
 from bot.quotas import Department, Quota, Role, Used, check, placed, quota_of
+from bot.settings.config import ConfigError, load
 from bot.talk import Person
 from engines.words import Refusal
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines import regions as of
-from engines.regions import LARGEST, MARGIN, regions, shrunk
+from engines.cleaning import regions as of
+from engines.cleaning.regions import LARGEST, MARGIN, regions, shrunk
 
 Box = tuple[int, int, int, int]
 

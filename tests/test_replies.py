@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot import replies
+from bot.answers import replies
 from bot.locale.markup import block, code, harmless
 from bot.locale.numbers import bar, duration, in_line, ordinal, size, time_left
 from bot.talk import Limits

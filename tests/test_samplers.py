@@ -9,7 +9,7 @@ import torch
 from diffusers import LMSDiscreteScheduler
 from small_models import SCHEDULER
 
-from engines import samplers
+from engines.diffusion import samplers
 from engines.requests import SAMPLERS
 
 CONFIG = {**SCHEDULER, "prediction_type": "epsilon"}

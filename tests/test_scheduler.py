@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from toy_engine import Count
 
 from engines.engine import Run, Work
-from engines.scheduler import Scheduler, cost
+from engines.serving.scheduler import Scheduler, cost
 
 ROWS = 8
 

@@ -14,15 +14,15 @@ from data_sets import mvtec, zipped
 from discord_world import Outside, World, at, buttons, host, inside, pictures, text
 
 from bot.app import studio
-from bot.config import Config
-from bot.config_sections import Models as ModelsOf
 from bot.platforms.discord import Discord
+from bot.settings.config import Config
+from bot.settings.sections import Models as ModelsOf
 from engines.devices import Device
-from engines.lane import Pace
-from engines.loading import reader
-from engines.models import Models
-from engines.pool import Pool
+from engines.models.loading import reader
+from engines.models.memory import Models
 from engines.requests import Review
+from engines.serving.lane import Pace
+from engines.serving.pool import Pool
 from engines.training.audit import Audit
 from engines.training.engine import DreamBooth
 from engines.training.request import Train

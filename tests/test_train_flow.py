@@ -16,19 +16,19 @@ from data_sets import SIDE, mvtec, photo, png, written, zipped
 from desk_world import BOSS, KIM, LEE, Sent, World, opened, picture_reader
 from toy_engine import CPU, Count, Counting, Toy
 
-from bot import replies
 from bot.admission import TrainingSettings
+from bot.answers import replies
+from bot.answers.outbox import Outbox
+from bot.answers.replies import Shown
 from bot.dispatcher import Dispatcher
-from bot.outbox import Outbox
-from bot.pictures import PictureReader
-from bot.replies import Shown
+from bot.pictures.reading import PictureReader
 from bot.talk import Limits, Message
 from engines import requests
 from engines.engine import Work
 from engines.events import Progress
-from engines.lane import Pace
-from engines.pool import Pool
 from engines.requests import Review
+from engines.serving.lane import Pace
+from engines.serving.pool import Pool
 from engines.training.request import Train
 from storage.jobs import Job
 from storage.results import NewResult

@@ -15,7 +15,7 @@ from chat import Chat
 from data_sets import mvtec, zipped
 
 from bot.app import studio
-from bot.config import Config, load
+from bot.settings.config import Config, load
 
 STEPS = 40
 

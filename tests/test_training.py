@@ -14,8 +14,8 @@ import training_world as world
 from engine_conformance import Conformance
 from PIL import Image
 
-from engines import catalogue
 from engines.engine import Work
+from engines.models import catalogue
 from engines.training.engine import DreamBooth
 from engines.words import Refusal
 

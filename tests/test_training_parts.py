@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from engines import latents
+from engines.diffusion import latents
 from engines.training import chance, concepts, copies, losses, record, rows, views
 from engines.training.accelerated import Accelerated
 from engines.training.concepts import Concept, Order, Shot

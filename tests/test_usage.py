@@ -12,7 +12,7 @@ from desk_world import BOSS, KIM, LEE, World, opened, picture_reader, png
 from PIL import Image
 
 from bot import usage_picture
-from bot.pictures import PictureReader
+from bot.pictures.reading import PictureReader
 from bot.quotas import Department, Quota
 from storage.usage import Line
 

@@ -11,7 +11,7 @@ import torch
 import training_world as world
 
 from engines.engine import Work
-from engines.loading import import_libraries
+from engines.models.loading import import_libraries
 from engines.training import checkpoints
 from engines.training.request import Train
 

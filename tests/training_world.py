@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 
 from engines.engine import Work
 from engines.events import Artifact
-from engines.loading import reader
-from engines.models import Models
+from engines.models.loading import reader
+from engines.models.memory import Models
 from engines.training.engine import DreamBooth
 from engines.training.request import Train
 from engines.training.run import Training

@@ -13,9 +13,9 @@ from engines.words import Refusal, Words
 
 if TYPE_CHECKING:
     from bot.admission import DeskSettings
-    from bot.pictures import PictureReader
-    from engines.catalogue import Model
-    from engines.pool import DeviceStatus
+    from bot.pictures.reading import PictureReader
+    from engines.models.catalogue import Model
+    from engines.serving.pool import DeviceStatus
     from storage.store import Store
 
 

@@ -14,7 +14,7 @@ from bot.talk import Invocation, Message
 from engines.words import Words
 
 if TYPE_CHECKING:
-    from engines.pool import DeviceStatus, Held
+    from engines.serving.pool import DeviceStatus, Held
 
 SHOWN = 10  # works a device
 

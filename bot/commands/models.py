@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bot import model_list
 from bot.commands.command import Command, Tools
-from bot.model_acts import Act
-from bot.shelf import Shelf
+from bot.models import listing as model_list
+from bot.models.acts import Act
+from bot.models.shelf import Shelf
 from bot.talk import Invocation, Message
 from engines.forms import param
 from engines.words import Refusal, Words

@@ -12,7 +12,7 @@ from bot.talk import Platform
 from engines.words import Words
 
 if TYPE_CHECKING:
-    from bot.config import Config
+    from bot.settings.config import Config
 
 
 def connect(config: Config) -> list[Platform]:

@@ -19,7 +19,7 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from bot import grammar, picks
-from bot.saving import save
+from bot.pictures.saving import save
 from bot.talk import Invocation, Limits, Message, Person, Place, Press
 from engines.words import Language, Refusal, Words
 

@@ -24,7 +24,7 @@ from engines.background.networks import NETWORK
 from engines.background.request import RemoveBackground
 from engines.engine import Packing, Run, Work
 from engines.events import Artifact
-from engines.models import Lease, Models
+from engines.models.memory import Lease, Models
 from engines.words import Refusal, Words
 
 KEPT = 32  # shrunk photos that wait for their step

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from engines import catalogue, downloadable
 from engines.background import lone
 from engines.background.request import COSTS
-from engines.catalogue import REMOVEBG
-from engines.loading import file_hash, loaded_size
-from engines.model_files import header
-from engines.models import Blueprint, Piece
+from engines.models import catalogue, downloadable
+from engines.models.catalogue import REMOVEBG
+from engines.models.files import header
+from engines.models.loading import file_hash, loaded_size
+from engines.models.memory import Blueprint, Piece
 from engines.words import Refusal, Words
 
 NETWORK = "network"  # the role of the one piece

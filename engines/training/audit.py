@@ -22,10 +22,10 @@ from scipy import ndimage
 
 from engines import compose
 from engines.compose import Bits
+from engines.diffusion.latents import pixels
 from engines.engine import Run, Work
 from engines.events import Artifact
-from engines.latents import pixels
-from engines.models import Lease, Models, Parts
+from engines.models.memory import Lease, Models, Parts
 from engines.training import run as settled
 from engines.training import views
 from engines.training.request import DEFECT, PASSES, Train

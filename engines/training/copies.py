@@ -25,7 +25,7 @@ def twin(module: nn.Module) -> nn.Module:
     """A module of its own that shares the weights of `module`, without any adapters that are on it.
 
     Adapters put on the twin leave the original as it is, so others may go on using it, and theirs (forward hooks, see
-    `engines.adapters`, or PEFT's layers) do nothing to the twin.
+    `engines.diffusion.adapters`, or PEFT's layers) do nothing to the twin.
     """
     shared = {id(t): t for t in (*module.parameters(), *module.buffers())}
     made: nn.Module = copy.deepcopy(module, memo=dict(shared))

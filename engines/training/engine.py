@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from engines import catalogue
 from engines.engine import Packing, Work
-from engines.models import Blueprint, Lease, Models, Piece
+from engines.models import catalogue
+from engines.models.memory import Blueprint, Lease, Models, Piece
 from engines.training import checkpoints, classes, finishing, samples, ticks, views
 from engines.training import run as runs_
 from engines.training.concepts import Concept, Order, concepts, path_of

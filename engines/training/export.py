@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from engines.models import Blueprint
+from engines.models.memory import Blueprint
 from engines.training.checkpoints import sync_file, sync_folder
 from engines.training.concepts import Concept
 from engines.training.request import LORA, Train

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from engines import pictures, recipe
+from engines import recipe
+from engines.diffusion import pictures
 from engines.engine import Packing
 from engines.events import Artifact
 from engines.training import classes, drawing, export

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from engines.models import Parts
+from engines.models.memory import Parts
 from engines.training import chance, copies, losses, rows
 from engines.training.accelerated import Accelerated
 from engines.training.copies import Rates

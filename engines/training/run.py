@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from engines.engine import Run, Work
-from engines.models import Blueprint, Lease, Parts
+from engines.models.memory import Blueprint, Lease, Parts
 from engines.training import checkpoints, classes, copies
 from engines.training.accelerated import Accelerated
 from engines.training.checkpoints import Checkpoint

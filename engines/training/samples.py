@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from engines import compose, latents, pictures, samplers
+from engines import compose
 from engines.compose import Bits
-from engines.models import Parts
+from engines.diffusion import latents, pictures, samplers
+from engines.models.memory import Parts
 from engines.training import chance, views
 from engines.training.concepts import Concept, path_of
 from engines.training.learner import Learner

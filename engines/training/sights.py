@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from engines import latents
 from engines.compose import Bits, Box
-from engines.models import Parts
+from engines.diffusion import latents
+from engines.models.memory import Parts
 from engines.training import chance, views
 from engines.training.concepts import Concept, path_of
 from engines.training.request import DEFECT, Train

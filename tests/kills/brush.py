@@ -13,8 +13,8 @@ from PIL import Image
 from engines.devices import Device
 from engines.engine import Run, Work
 from engines.events import Artifact
-from engines.pool import Pool
 from engines.requests import Txt2Img
+from engines.serving.pool import Pool
 
 Inside = Callable[[str], AbstractContextManager[None]]
 

@@ -25,13 +25,13 @@ sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[1])]
 from kills import brush  # noqa: E402
 from kills.phases import Phases  # noqa: E402
 
+import bot.answers.outbox  # noqa: E402
 import bot.app  # noqa: E402
 import bot.dispatcher  # noqa: E402
-import bot.outbox  # noqa: E402
-from bot.config import Config  # noqa: E402
-from bot.config_sections import LimitsOf  # noqa: E402
 from bot.platforms.discord import Discord  # noqa: E402
 from bot.platforms.slack import Slack, api  # noqa: E402
+from bot.settings.config import Config  # noqa: E402
+from bot.settings.sections import LimitsOf  # noqa: E402
 from bot.talk import Unreachable  # noqa: E402
 from storage.jobs import Job, Jobs  # noqa: E402
 
@@ -110,7 +110,7 @@ def hurry() -> None:
         for name in ("post", "edit", "find"):
             around(platform, name, impatient)
     api.PER_MINUTE, api.PER_POST = 6000, 0.02
-    bot.app.Outbox = functools.partial(bot.outbox.Outbox, settle=0.2)  # type: ignore[misc, assignment]
+    bot.app.Outbox = functools.partial(bot.answers.outbox.Outbox, settle=0.2)  # type: ignore[misc, assignment]
     bot.app.Dispatcher = functools.partial(bot.dispatcher.Dispatcher, crashes=1000)  # type: ignore[misc, assignment]
 
 
@@ -123,7 +123,7 @@ def repeats() -> None:
     async def never(*_: Any) -> None:
         return None
 
-    bot.outbox._find = never  # type: ignore[assignment]
+    bot.answers.outbox._find = never  # type: ignore[assignment]
 
     def at_random(method: Method) -> Method:
         async def post(self: Any, place: Any, message: Any, key: str) -> Any:

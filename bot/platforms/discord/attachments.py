@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from bot.saving import save
+from bot.pictures.saving import save
 from engines.words import Refusal, Words
 
 HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})

@@ -13,8 +13,8 @@ from typing import Any
 
 import aiohttp
 
+from bot.pictures.saving import save
 from bot.platforms.slack.api import Api, Denied, Unwelcome, patiently
-from bot.saving import save
 from bot.talk import File, Gone, TooLarge, Unreachable
 from engines.words import Refusal, Words
 

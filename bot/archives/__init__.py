@@ -1,0 +1,1 @@
+"""ZIP archives from strangers: read without trust, unpacked by streaming, paired by name."""

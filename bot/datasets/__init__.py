@@ -1,0 +1,1 @@
+"""Data to learn from: which layout it has, what its concepts are, and what is wrong with it."""

@@ -1,0 +1,1 @@
+"""`defect-studio doctor`: is everything there that the studio needs?"""

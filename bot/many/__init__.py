@@ -1,0 +1,1 @@
+"""Many pictures under one command: in batches, as one work, into one answer."""

@@ -1,0 +1,1 @@
+"""What a mask means, in every way a person has one."""

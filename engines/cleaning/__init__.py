@@ -1,0 +1,1 @@
+"""What a mask covers, taken out of a photo."""

@@ -1,0 +1,1 @@
+"""Stable Diffusion by steps: strangers' pictures through one UNet call."""

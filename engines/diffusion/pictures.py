@@ -1,0 +1,77 @@
+"""From latents to files: decoded on the device; put into the photo, signed and written on any thread."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.metadata
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from engines import compose, recipe
+from engines.diffusion.begins import Frame
+from engines.engine import Packing, Work
+from engines.events import Artifact
+from engines.models.memory import Parts
+from engines.requests import Diffusion
+
+Bytes = NDArray[np.uint8]
+
+
+@torch.inference_mode()
+def decoded(parts: Parts, latents: torch.Tensor) -> Bytes | None:
+    """One picture's latents (1, 4, h, w) as (height, width, 3), or None where a number is broken."""
+    scaled = latents.to(parts.vae.dtype) / parts.vae.config.scaling_factor
+    picture = parts.vae.decode(scaled, return_dict=False)[0]
+    if not torch.isfinite(picture).all():
+        return None
+    values = (picture * 0.5 + 0.5).clamp(0, 1)[0].permute(1, 2, 0).float().cpu().numpy()
+    whole: Bytes = np.rint(values * 255).astype(np.uint8)
+    return whole
+
+
+def packing(work: Work, request: Diffusion, parts: Parts, frame: Frame, made: list[Bytes]) -> Packing:
+    """What is left to do once the device is not needed: holds bytes and facts only, nothing of the model."""
+    facts = {
+        "model": parts.name,
+        "hash": parts.hash,
+        "dtype": parts.dtype,
+        "versions": versions(),
+    }
+    jobs = list(zip(request.seeds, made, strict=True))
+    return lambda: tuple(_written(work, request, frame, facts, i, *job) for i, job in enumerate(jobs))
+
+
+def _written(
+    work: Work, request: Diffusion, frame: Frame, facts: dict[str, Any], index: int, seed: int, made: Bytes
+) -> Artifact:
+    picture = Image.fromarray(made)
+    if frame.patch is not None:
+        picture = compose.put_back(frame.patch, picture)
+    alone = dataclasses.replace(request, seed=seed, count=1, model=facts["model"])
+    told = {
+        "command": request.name,
+        "request": alone.to_json(),
+        "seed": seed,
+        "width": picture.width,
+        "height": picture.height,
+        **facts,
+    }
+    name = f"{request.name}-{seed}.png"
+    path = recipe.write(work.folder / f"{index:02}-{name}", recipe.png(picture, told))
+    return Artifact(path, name, "image/png", told, picture.width, picture.height)
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """What a recipe needs to be made again exactly."""
+    return {
+        "defect-studio": importlib.metadata.version("defect-studio"),
+        "torch": str(torch.__version__),
+        "diffusers": str(diffusers.__version__),
+    }

@@ -1,0 +1,304 @@
+"""One device's thread: take commands, begin, choose who steps, advance them together, settle. No torch here."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from engines import failures
+from engines.devices import Device
+from engines.engine import Busy, Engine, Packing, Prepares, Run
+from engines.events import Artifact, Failed, Finished, Progress, Started
+from engines.requests import Request
+from engines.serving.scheduler import Scheduler
+from engines.serving.stepping import run_of, step
+from engines.serving.tickets import Ticket
+from engines.serving.workers import Workers
+from engines.words import Words
+
+log = logging.getLogger(__name__)
+
+Factory = Callable[[Device], Engine]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a lane works."""
+
+    rows: int = 16  # rows of one step
+    share: float = 0.1  # the least part that background runs get while people wait
+    preview_every: int = 5  # steps between two previews; 0 = none
+
+
+class Lane:
+    """A device, its engines and the runs on it. What begins with `_` belongs to its thread.
+
+    Args:
+        fetchers: threads for `prepare`. packers: threads for `Packing`.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        factories: Mapping[type[Request], Factory],
+        pace: Pace,
+        fetchers: Workers,
+        packers: Workers,
+    ) -> None:
+        self.device = device
+        self.tickets: list[Ticket] = []  # all that are not over
+        self._factories = factories
+        self._pace = pace
+        self._fetchers = fetchers
+        self._packers = packers
+        self._engines: dict[Factory, Engine] = {}
+        self._scheduler = Scheduler(pace.rows, share=pace.share)
+        self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()  # None: only wake up
+        self._waiting: deque[Ticket] = deque()  # to begin
+        self._running: dict[int, Ticket] = {}  # by id(run)
+        self._ending: deque[Ticket] = deque()  # to finish
+        self._blocked = False  # the first in line waits for a run to end
+        self._stopping = False
+        self._step_seconds = 0.0  # of the last step
+        self._thread = threading.Thread(target=self._live, name=f"lane-{device.name}", daemon=True)
+
+    # ------------------------------------------------------------------ from the event loop
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def add(self, ticket: Ticket) -> None:
+        """Take a work on."""
+        self.tickets.append(ticket)
+        self._inbox.put(ticket)
+
+    def wake(self) -> None:
+        """Look at the tickets: one was cancelled. From any thread."""
+        self._inbox.put(None)
+
+    def stop(self) -> None:
+        """End after the step in hand."""
+        self._stopping = True
+        self.wake()
+
+    def join(self, timeout: float) -> bool:
+        """Whether the thread has ended, waiting for it so many seconds at most."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @property
+    def load(self) -> float:
+        """Work in hand, in row-steps."""
+        return sum(ticket.left for ticket in list(self.tickets))
+
+    # ------------------------------------------------------------------ the thread
+
+    def _live(self) -> None:
+        """Tick until stopped. A bug in a tick fails what is in flight, is told, and the thread lives on."""
+        self._build_engines()
+        while not self._stopping:
+            try:
+                self._tick()
+            except BaseException as error:
+                log.critical("lane %s: a tick broke; its runs fail", self.device.name, exc_info=True)
+                self._abandon(failures.failed(error))
+        self._abandon(failures.STOPPED)
+
+    def _tick(self) -> None:
+        self._take()
+        self._chores()
+        tickets = [self._running[id(run)] for run in self._scheduler.choose()]
+        if tickets:
+            began = time.monotonic()
+            self._step(tickets)
+            self._step_seconds = time.monotonic() - began
+
+    def _build_engines(self) -> None:
+        """Now, because imports take seconds and nobody waits yet."""
+        for asked in self._factories:
+            try:
+                self._engine(asked)
+            except Exception:
+                log.exception("lane %s: no engine for /%s yet", self.device.name, asked.name)
+
+    def _engine(self, asked: type[Request]) -> Engine:
+        factory = self._factories[asked]
+        if factory not in self._engines:
+            self._engines[factory] = factory(self.device)
+        return self._engines[factory]
+
+    def _take(self) -> None:
+        """New works in, cancelled ones out. Sleeps only where there is nothing to do."""
+        idle = not (self._waiting or self._ending or self._running)
+        if idle:
+            self._scheduler.rows = self._pace.rows
+        while not self._stopping:
+            try:
+                ticket = self._inbox.get(block=idle)
+            except queue.Empty:
+                break
+            idle = False
+            if ticket is not None and not ticket.cancelled:
+                self._admit(ticket)
+        for ticket in [t for t in list(self.tickets) if t.cancelled and t.stage != "packing"]:
+            self._part(ticket)
+
+    def _admit(self, ticket: Ticket) -> None:
+        """Into the line; through `prepare` on another thread before, where the engine has that."""
+        if ticket.failure is not None:
+            self._part(ticket, ticket.failure)
+            return
+        if ticket.engine is None:
+            try:
+                ticket.engine = self._engine(type(ticket.work.request))
+            except Exception as error:
+                self._part(ticket, failures.failed(error))
+                return
+            if isinstance(ticket.engine, Prepares):
+                self._fetchers.do(partial(self._prepare, ticket, ticket.engine))
+                return
+        self._waiting.append(ticket)
+
+    def _prepare(self, ticket: Ticket, engine: Prepares) -> None:
+        """On a fetcher's thread."""
+        try:
+            if not ticket.cancelled:
+                engine.prepare(ticket.work)
+        except Exception as error:
+            ticket.failure = failures.failed(error)
+        self._inbox.put(ticket)
+
+    def _chores(self) -> None:
+        """Finish and begin: one of them each tick, more as long as that takes no longer than a step."""
+        began = time.monotonic()
+        while not self._stopping:
+            if self._ending:
+                self._finish(self._ending.popleft())
+            elif self._waiting and not self._blocked:
+                self._begin(self._waiting.popleft())
+            else:
+                return
+            if self._running and time.monotonic() - began > self._step_seconds:
+                return
+
+    def _begin(self, ticket: Ticket) -> None:
+        assert ticket.engine is not None
+        began = time.monotonic()
+        try:
+            run = ticket.engine.begin(ticket.work)
+        except Exception as error:
+            if (isinstance(error, Busy) or failures.out_of_memory(error)) and self._running:
+                self._waiting.appendleft(ticket)  # the line waits behind it, else it might wait for ever
+                self._blocked = True
+            else:
+                self._part(ticket, failures.failed(error))
+            return
+        ticket.run, ticket.stage = run, "running"
+        ticket.seconds += time.monotonic() - began
+        ticket.stream.tell(Started(self.device.name))
+        self._running[id(run)] = ticket
+        self._scheduler.join(run)
+        self._settle(ticket)
+
+    def _step(self, tickets: list[Ticket]) -> None:
+        outcome = step(tickets)
+        if outcome.fits is not None:
+            self._scheduler.rows = outcome.fits  # until the lane is empty
+        for ticket, failure in outcome.failed:
+            self._part(ticket, failure)
+        for ticket in outcome.moved:
+            self._settle(ticket)
+
+    def _settle(self, ticket: Ticket) -> None:
+        """Tell how far it is; off to the finish where it is done."""
+        run = run_of(ticket)
+        ticket.stream.tell(Progress(run.done, run.total, run.note, self._preview(ticket, run)))
+        run.note = None
+        if run.finished:
+            self._halt(ticket)
+            ticket.stage = "ending"
+            self._ending.append(ticket)
+
+    def _preview(self, ticket: Ticket, run: Run) -> bytes | None:
+        every = self._pace.preview_every
+        if not every or not run.done or run.done % every or run.finished or not ticket.stream.wants_preview:
+            return None
+        assert ticket.engine is not None
+        try:
+            return ticket.engine.preview(run)
+        except Exception:
+            log.exception("no preview of job %d", ticket.work.id)
+            return None
+
+    def _finish(self, ticket: Ticket) -> None:
+        assert ticket.engine is not None
+        run, began = run_of(ticket), time.monotonic()
+        try:
+            made = ticket.engine.finish(run)
+        except Exception as error:
+            self._part(ticket, failures.failed(error))
+            return
+        ticket.seconds += time.monotonic() - began
+        notes = tuple(run.notes)
+        if isinstance(made, tuple):
+            self._part(ticket, Finished(made, ticket.seconds, notes))
+            return
+        ticket.stage = "packing"
+        self._release(ticket)
+        self._packers.do(partial(self._pack, ticket, made, notes))
+
+    def _pack(self, ticket: Ticket, packing: Packing, notes: tuple[Words, ...]) -> None:
+        """On a packer's thread."""
+        event: Finished | Failed
+        try:
+            artifacts: tuple[Artifact, ...] = packing()
+            event = Finished(artifacts, ticket.seconds, notes)
+        except Exception as error:
+            event = failures.failed(error)
+        self.tickets.remove(ticket)
+        ticket.over(event)
+
+    def _halt(self, ticket: Ticket) -> None:
+        """No more steps for it."""
+        if ticket.run is not None and self._running.pop(id(ticket.run), None) is not None:
+            self._scheduler.leave(ticket.run)
+
+    def _release(self, ticket: Ticket) -> None:
+        """Give back what the run holds, once."""
+        self._halt(ticket)
+        run, ticket.run = ticket.run, None
+        if run is None:
+            return
+        self._blocked = False
+        assert ticket.engine is not None
+        run.cancelled = ticket.cancelled and not (ticket.held or self._stopping)
+        try:
+            ticket.engine.suspend(run)
+        except Exception:
+            log.exception("suspending job %d failed", ticket.work.id)
+
+    def _part(self, ticket: Ticket, event: Finished | Failed | None = None) -> None:
+        """It is over: out of every list, its memory back, the event told."""
+        for line in (self._waiting, self._ending):
+            if ticket in line:
+                line.remove(ticket)
+                self._blocked = False  # it may have been the one in the way
+        self._release(ticket)
+        if ticket in self.tickets:
+            self.tickets.remove(ticket)
+        ticket.over(event)
+
+    def _abandon(self, event: Failed) -> None:
+        """Everything in flight ends with `event`; what is being packed goes on."""
+        for ticket in [t for t in list(self.tickets) if t.stage != "packing"]:
+            self._part(ticket, event)

@@ -1,0 +1,73 @@
+"""One step for several runs, so that one bad request does not fail its batch-mates."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from engines import failures
+from engines.engine import Run
+from engines.events import Failed
+from engines.serving.scheduler import cost
+from engines.serving.tickets import Ticket
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a step came to."""
+
+    moved: list[Ticket] = field(default_factory=list)
+    failed: list[tuple[Ticket, Failed]] = field(default_factory=list)
+    fits: int | None = None  # rows that the memory is good for, where that was found out
+
+
+def step(tickets: Sequence[Ticket]) -> Outcome:
+    """Advance all by one step; where that fails, in halves (memory) or each alone, until only the guilty is left."""
+    outcome = Outcome()
+    _step(tickets, outcome)
+    return outcome
+
+
+def _step(tickets: Sequence[Ticket], outcome: Outcome) -> None:
+    failure = _advance(tickets)
+    if failure is None:
+        outcome.moved += tickets
+    elif len(tickets) == 1:
+        outcome.failed.append((tickets[0], failure))
+    elif failure.code == "memory":
+        half = len(tickets) // 2
+        outcome.fits = max(1, sum(run_of(ticket).rows for ticket in tickets) // 2)
+        _step(tickets[:half], outcome)
+        _step(tickets[half:], outcome)
+    else:
+        log.warning("a step of %d runs failed (%s); each steps alone", len(tickets), failure.code)
+        for ticket in tickets:
+            _step([ticket], outcome)
+
+
+def _advance(tickets: Sequence[Ticket]) -> Failed | None:
+    """Call the engine. What it raised comes as text: a traceback would keep the batch's tensors alive."""
+    runs = [run_of(ticket) for ticket in tickets]
+    engine = tickets[0].engine
+    assert engine is not None
+    began, before = time.monotonic(), [run.done for run in runs]
+    try:
+        engine.advance(runs)
+        if any(run.done <= done for run, done in zip(runs, before, strict=True)):
+            raise RuntimeError(f"{type(engine).__name__}.advance did not move a run on")
+    except Exception as error:
+        return failures.failed(error)
+    spent, whole = time.monotonic() - began, sum(map(cost, runs))
+    for ticket, run in zip(tickets, runs, strict=True):
+        ticket.seconds += spent * cost(run) / whole
+    return None
+
+
+def run_of(ticket: Ticket) -> Run:
+    """The run of a ticket that has begun."""
+    assert ticket.run is not None
+    return ticket.run
