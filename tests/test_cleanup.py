@@ -486,7 +486,7 @@ def test_iopaints_import_leaves_no_trace(tmp_path: Path) -> None:
         "import os, sys, warnings\n"
         f"sys.path.insert(0, {str(tmp_path)!r})\n"
         "before = dict(os.environ), list(warnings.filters)\n"
-        "from engines import iopaint_library\n"
+        "from engines.cleaning import iopaint_library\n"
         "iopaint_library.imported(); iopaint_library.imported()\n"
         "assert sys.modules['iopaint'].__file__.startswith(sys.path[0])\n"
         "assert (dict(os.environ), list(warnings.filters)) == before\n"

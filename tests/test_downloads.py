@@ -189,7 +189,7 @@ def test_it_goes_on_wherever_the_connection_breaks(
 
 def test_a_killed_download_is_gone_on_with(net: Net, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from engines import downloads;"
+        "import sys; from pathlib import Path; from engines.models import downloads;"
         "from engines.models.downloadable import Download, File;"
         f"downloads.bring(Download('tiny', 'removebg', '', File('tiny.onnx', {len(WEIGHTS)}, '{SUM}',"
         f" ('{net.place('stalling')}',))), Path(sys.argv[1]), lambda p, here, all: print(here, flush=True))"
