@@ -133,7 +133,8 @@ class Desk:
             return await form.answer(self.tools, said)
         if not isinstance(form, Request):
             raise TypeError(f"nobody answers {form.name}")
-        await self.orders.check(said.person)
+        if heard.files:  # else it is looked at once, on placing it
+            await self.orders.check(said.person)
         # an unknown model is refused before anything is downloaded
         settled, told = await self.orders.settled(form, said)
         request, seen = await self.intake.stored(settled, heard)

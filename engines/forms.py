@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, Self, get_type_hints
+from typing import Any, ClassVar, Literal, Self
 
 from engines.words import Refusal, Words
 
@@ -95,7 +95,7 @@ class Form:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The stored form back; fields it does not know (of a later release) are left out."""
-        known = get_type_hints(cls)
+        known = {field.name for field in dataclasses.fields(cls)}
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})
 
 

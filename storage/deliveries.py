@@ -86,8 +86,17 @@ class Deliveries:
 
     async def next(self, now: float, platform: str) -> float | None:
         """When the next one after `now` falls due."""
-        row = await self._database.read(lambda db: db.execute(NEXT, (platform, now)).fetchone())
-        return None if row[0] is None else float(row[0])
+        return (await self.look(now, 0, platform))[1]
+
+    async def look(self, now: float, limit: int, platform: str) -> tuple[list[Delivery], float | None]:
+        """What should be said now on a platform (see `due`), and when the next one after that falls due."""
+
+        def looked(db: sqlite3.Connection) -> tuple[list[sqlite3.Row], float | None]:
+            rows = db.execute(DUE, (platform, now, limit)).fetchall()
+            return rows, db.execute(NEXT, (platform, now)).fetchone()[0]
+
+        rows, later = await self._database.read(looked)
+        return [_delivery(row) for row in rows], later
 
     async def hasten(self, now: float) -> None:
         """What was put off is due now: what held it up may be over since a new start."""

@@ -209,8 +209,7 @@ class Jobs:
     ) -> list[Job]:
         """A person's jobs, newest first: in these states, with all these words, older than job `before`."""
         condition, values = history.where(person, states=states, words=words, before=before)
-        query = f"SELECT {sql.COLUMNS} FROM jobs WHERE {condition} ORDER BY id DESC LIMIT ?"
-        return await self._list(query, *values, limit)
+        return await self._list(sql.of(condition, by_state=states is not None), *values, limit)
 
     async def queued(self) -> int:
         return await self._count(sql.QUEUED)

@@ -148,7 +148,9 @@ def test_every_hub_model_says_its_licence_and_has_a_place() -> None:
 
 
 def test_the_catalogue_needs_no_torch() -> None:
-    code = "import sys; from engines.models import catalogue; catalogue.known(); print('torch' in sys.modules)"
+    code = (
+        "import sys; from engines.models import catalogue; catalogue.known(); print('torch' in sys.modules)"
+    )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "False"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from chat import NOW, add_job
 
-from storage import Missing, jobs_sql
+from storage import Missing, history, jobs_sql
 from storage.jobs import Job
 from storage.results import NewResult
 from storage.store import Store
@@ -230,6 +230,7 @@ async def test_blob_names_are_no_words(store: Store) -> None:
         (jobs_sql.AHEAD, "jobs_in_line"),
         (jobs_sql.RUNNING, "jobs_at_work"),
         (jobs_sql.GET, "PRIMARY KEY"),
+        (jobs_sql.LATELY, "jobs_done"),
     ],
 )
 async def test_the_queue_is_read_through_an_index(store: Store, query: str, index: str) -> None:
@@ -240,6 +241,13 @@ async def test_the_queue_is_read_through_an_index(store: Store, query: str, inde
     assert any(index in line for line in plan)
     assert not any("TEMP B-TREE" in line for line in plan)
     assert not any(line == "SCAN jobs" for line in plan)
+
+
+async def test_what_a_person_has_open_is_read_through_an_index(store: Store) -> None:
+    condition, values = history.where("p", states=("queued", "running"), words="", before=None)
+    query = f"EXPLAIN QUERY PLAN {jobs_sql.of(condition, by_state=True)}"
+    plan = await store.database.read(lambda db: [row["detail"] for row in db.execute(query, [*values, 20])])
+    assert any("jobs_of_person_by_state (person=? AND state=?" in line for line in plan), plan
 
 
 async def test_of_ten_thousand_the_next_is_found_at_once(store: Store) -> None:

@@ -13,7 +13,6 @@ import dataclasses
 import logging
 import random
 import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -110,11 +109,11 @@ class Outbox:
             while True:
                 self._woken[name].clear()
                 now = self._clock()
-                for due in await self._store.deliveries.due(now, 2 * WIDTH + 2 * len(busy), name):
+                found, later = await self._store.deliveries.look(now, 2 * WIDTH + 2 * len(busy), name)
+                for due in found:
                     if due.job not in busy and len(busy) < WIDTH:
                         busy.add(due.job)
                         tasks.create_task(deliver(due.job))
-                later = await self._store.deliveries.next(now, name)
                 with contextlib.suppress(TimeoutError):  # (wait_for of Python 3.11 can lose a cancellation)
                     async with asyncio.timeout(min((later or now + ALONE) - now, ALONE)):
                         await self._woken[name].wait()
@@ -255,15 +254,18 @@ class Outbox:
         limits = platform.limits(place)
         if self._odd[job.id, "result"] >= ODD // 2:
             limits = dataclasses.replace(limits, files=0)
+        folder = self._exports() / f"ds-{job.id}"
         while True:
-            with tempfile.TemporaryDirectory(prefix="ds-", dir=self._exports()) as folder:
-                message = await self._answer(job, limits, Path(folder))
-                try:
-                    return await self._say(job, platform, place, message, limits)
-                except TooLarge:
-                    if not message.files:
-                        raise
-                    limits = tighter(limits, message)
+            try:
+                message = await self._answer(job, limits, folder)
+                return await self._say(job, platform, place, message, limits)
+            except TooLarge:
+                if not message.files:
+                    raise
+                limits = tighter(limits, message)
+            finally:
+                if folder.exists():  # few answers need it
+                    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _say(self, job: Job, platform: Platform, place: Place, message: Message, limits: Limits) -> str:
         # an edit notifies nobody

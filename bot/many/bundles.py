@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bot.answers.replies import Shown
 from bot.many.assembly import SHEET
-from bot.many.parcel import LEFT_OUT, Shrink, fit, size_of, zipped
+from bot.many.parcel import LEFT_OUT, Shrink, fit, size_of, written, zipped
 from bot.many.parcel import pack as pack_few
 from bot.talk import Limits, Message
 from engines.words import Refusal, Words
@@ -32,7 +32,7 @@ async def pack(
     shrink: Shrink | None,
     language: str,
 ) -> Message:
-    """`message` with files that fit `limits`; new ones are written into `folder`."""
+    """`message` with files that fit `limits`; new ones are written into `folder`, made when it is needed."""
     rest = [one for one in shown if not one.result.recipe.get(SHEET)]
     if len(rest) == len(shown):
         return await pack_few(message, shown, limits, folder, shrink, language)
@@ -109,7 +109,7 @@ async def _smaller(files: Sequence[Shown], room: _Room, folder: Path, shrink: Sh
         except Refusal:
             continue
         path = folder / f"small-{i}"
-        await asyncio.to_thread(path.write_bytes, data)
+        await asyncio.to_thread(written, path, data)
         named = Path(file.result.name).with_suffix(Path(name).suffix).as_posix()
         made[-1] = Shown(dataclasses.replace(file.result, name=named), path)
     return made

@@ -33,7 +33,9 @@ async def pack(
     What cannot be made to fit is left out, and a sentence says so.
     """
     files = list(message.files)
-    archive = await asyncio.to_thread(_archive, message, shown, limits, folder)
+    archive: list[File] = []
+    if len(shown) > len(message.files) > 0:
+        archive = await asyncio.to_thread(_archive, message, shown, limits, folder)
     share = limits.message_bytes // max(len(files) + bool(archive), 1)
     whole = sum(size_of(file.path) for file in (*files, *archive)) <= limits.message_bytes
     cap = limits.file_bytes if whole else min(limits.file_bytes, share)
@@ -58,14 +60,12 @@ async def fit(file: File, most: int, folder: Path, shrink: Shrink | None) -> Fil
         return None
     # the worker names by content type; people know the file by its own name
     path = folder.with_suffix(Path(name).suffix)
-    await asyncio.to_thread(path.write_bytes, data)
+    await asyncio.to_thread(written, path, data)
     return dataclasses.replace(file, path=path, name=Path(file.name).stem + Path(name).suffix)
 
 
 def _archive(message: Message, shown: Sequence[Shown], limits: Limits, folder: Path) -> list[File]:
     """One ZIP when there are more results than the message shows: of all, or if that is too large of the rest."""
-    if len(shown) <= len(message.files) or not message.files:
-        return []
     for part in (shown, shown[len(message.files) :]):
         if sum(size_of(one.path) for one in part) < limits.file_bytes - 1000 * len(part):
             return [zipped(part, folder / f"{message.job}.zip")]
@@ -74,6 +74,7 @@ def _archive(message: Message, shown: Sequence[Shown], limits: Limits, folder: P
 
 def zipped(shown: Sequence[Shown], path: Path) -> File:
     taken: dict[str, int] = {}
+    path.parent.mkdir(exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:  # stored: pictures are packed already
         for one in shown:
             name = one.result.name
@@ -82,6 +83,12 @@ def zipped(shown: Sequence[Shown], path: Path) -> File:
                 name = f"{Path(name).stem}-{taken[name]}{Path(name).suffix}"
             archive.write(one.path, name)
     return File(path, path.name)
+
+
+def written(path: Path, data: bytes) -> None:
+    """A file in a folder that is made with its first file: most answers need none."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
 
 
 def size_of(path: Path) -> int:

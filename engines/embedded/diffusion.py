@@ -197,7 +197,7 @@ def loss_on(teacher: Teacher) -> Callable[..., tuple[Tensor, dict[str, float]]]:
     """
     kept = build_scheduler().alphas_cumprod.to(teacher.device)
     plain, masked = teacher.plain, teacher.masked
-    lean = (0.4, 0.6) if teacher.latents.shrink > 1 else (0.55, 0.7)
+    lean = (0.5, 0.7) if teacher.latents.shrink > 1 else (0.7, 0.8)
 
     def loss_of(module: nn.Module, rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         z, share, extra, tokens = (x.to(teacher.device) for x in teacher.batch(rng))

@@ -84,7 +84,7 @@ def words_stage(args: argparse.Namespace) -> None:
     text.learn_from_clip(module.text, clip_state(args))
     batch = args.batch or 24
     teacher = _teacher(args, batch, args.plain or batch * 2 // 3, shrink=2)
-    _paint("words", module, teacher, args, loop.Plan(args.steps or 1100, args.rate or 6e-4))
+    _paint("words", module, teacher, args, loop.Plan(args.steps or 1500, args.rate or 1e-3))
 
 
 def diffusion_stage(args: argparse.Namespace) -> None:
@@ -96,7 +96,7 @@ def diffusion_stage(args: argparse.Namespace) -> None:
         module.load_state_dict(average_of(args.work / "words.pt"))
     batch = args.batch or 16
     teacher = _teacher(args, batch, args.plain or batch // 2, shrink=1)
-    _paint("diffusion", module, teacher, args, loop.Plan(args.steps or 3000, args.rate or 6e-4))
+    _paint("diffusion", module, teacher, args, loop.Plan(args.steps or 4500, args.rate or 8e-4))
 
 
 def _teacher(args: argparse.Namespace, batch: int, plain: int, shrink: int) -> diffusion.Teacher:
@@ -113,7 +113,7 @@ def _paint(
     plan: loop.Plan,
 ) -> None:
     module = module.to(args.device).to(memory_format=torch.channels_last)
-    plan = dataclasses.replace(plan, seed=args.seed, save_every=100, muon_rate=args.muon or 0.015)
+    plan = dataclasses.replace(plan, seed=args.seed, save_every=100, muon_rate=args.muon)
     loop.train(name, module, plan, args.work, diffusion.loss_on(teacher))
 
 
