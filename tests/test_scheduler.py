@@ -105,6 +105,39 @@ def test_going_away_and_coming_back_is_no_way_to_jump_the_line() -> None:
     assert got["fox"] <= 102
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 8), st.integers(20, 400)), min_size=1, max_size=5),
+    st.integers(1, 8),
+    st.integers(1, 15),
+    st.booleans(),
+)
+def test_a_short_job_is_not_stuck_behind_ones_own_long_ones(
+    long: list[tuple[int, int]], rows: int, steps: int, others: bool
+) -> None:
+    """With k runs of one person, work w is done when the person has got k · w and a step of each."""
+    scheduler = Scheduler(ROWS)
+    for number, (size, total) in enumerate(long):
+        scheduler.join(a_run("kim", key=f"long{number}", rows=size, total=total))
+    if others:
+        scheduler.join(a_run("lee", key="lee", rows=3))
+    serve(scheduler, 50)
+    short = a_run("kim", key="short", rows=rows, total=steps)
+    scheduler.join(short)
+    got = 0
+    while not short.finished:
+        got += serve(scheduler, 1)["kim"]
+        assert got <= (len(long) + 1) * (rows * steps + 2 * ROWS)
+
+
+def test_a_step_of_a_key_is_as_large_as_its_limit() -> None:
+    scheduler = Scheduler(ROWS, limit={"a": 3, "b": 100}.__getitem__)
+    for key in "ab":
+        joined(scheduler, *(a_run(f"{key}{n}", key=key) for n in range(2 * ROWS)))
+    sizes = {(chosen[0].key, len(chosen)) for chosen in (scheduler.choose() for _ in range(50))}
+    assert sizes == {("a", 3), ("b", ROWS)}
+
+
 def test_weights_share_the_device_by_weight() -> None:
     got = serve(joined(Scheduler(ROWS), a_run("vip", key="a", weight=3.0), a_run("kim", key="b")), 400)
     assert got["vip"] == pytest.approx(3 * got["kim"], rel=0.02)

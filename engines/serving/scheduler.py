@@ -7,12 +7,15 @@ ride along in the same step.
 Promises (tests/test_scheduler.py):
 - While there is a run, somebody steps; whoever is furthest behind is in the next step.
 - A newcomer starts level with the person furthest behind, so they are served at once and owe nobody.
+- A person's own runs share what the person gets in the same way, so a short job is not stuck behind a long one: with
+  k runs of one person, a job of work w is done when the person has got about k · w (processor sharing).
 - Who is ahead by more than `lead` rides along only where nobody is left standing for it, and then for nothing.
 - Background runs (training) get everything when nobody waits, else at least their `share`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +30,7 @@ class _Class:
 
     spent: float = 0.0  # the class's own counter; grows only while both classes have runs
     runs: list[Run] = field(default_factory=list)  # in the order they joined
+    own: dict[int, float] = field(default_factory=dict)  # id(run) → its counter beside its person's other runs
     counters: dict[str, float] = field(default_factory=dict)  # of people with runs, and those who just left
     served: dict[str, int] = field(default_factory=dict)  # the tick a person was last served in
 
@@ -36,20 +40,28 @@ class _Class:
 
 
 class Scheduler:
-    """Who steps next. `rows` may be changed between ticks.
+    """Who steps next.
 
     Args:
         rows: rows of one step at most; a single larger run still steps, alone.
         lead: how far (in row-steps) a person may ride ahead of the one furthest behind while others wait.
         share: the least part of the device that background runs get, 0 ≤ share < 1.
+        limit: rows of one step of a key, where they are fewer.
     """
 
-    def __init__(self, rows: int = 16, lead: float | None = None, share: float = 0.1) -> None:
+    def __init__(
+        self,
+        rows: int = 16,
+        lead: float | None = None,
+        share: float = 0.1,
+        limit: Callable[[Hashable], int] | None = None,
+    ) -> None:
         if not 0 <= share < 1 or rows < 1:
             raise ValueError("rows must be at least 1, and share in [0, 1)")
         self.rows = rows
         self._lead = lead
         self._share = share
+        self._limit = limit or (lambda key: rows)
         self._classes = {FRONT: _Class(), BACK: _Class()}
         self._tick = 0
 
@@ -67,13 +79,15 @@ class Scheduler:
         person, least = run.work.person, own.least()
         if not any(mate.work.person == person for mate in own.runs):
             own.counters[person] = max(own.counters.get(person, least), least)
+        own.own[id(run)] = min((own.own[id(m)] for m in own.runs if m.work.person == person), default=0.0)
         own.runs.append(run)
         self._forget(own)
 
     def leave(self, run: Run) -> None:
         """The run is over, or goes elsewhere. `ValueError` where it never joined."""
-        mine = self._classes[run.background].runs
-        del mine[next(at for at, mate in enumerate(mine) if mate is run)]
+        own = self._classes[run.background]
+        del own.runs[next(at for at, mate in enumerate(own.runs) if mate is run)]
+        del own.own[id(run)]
 
     def choose(self) -> list[Run]:
         """The runs of the next step: of one key, within `rows`; empty only when there are none. Charges them."""
@@ -94,7 +108,8 @@ class Scheduler:
         lead = self.rows if self._lead is None else self._lead
         chosen = [min(own.runs, key=lambda run: self._place(own, run))]
         self._charge(own, chosen[0])
-        key, room = chosen[0].key, self.rows - chosen[0].rows
+        key = chosen[0].key
+        room = min(self.rows, self._limit(key)) - chosen[0].rows
         waiting = [run for run in own.runs if run.key == key and run is not chosen[0]]
         while waiting := [run for run in waiting if run.rows <= room]:
             mate = min(waiting, key=lambda run: self._place(own, run))
@@ -107,12 +122,16 @@ class Scheduler:
             room -= mate.rows
         for run in chosen:
             own.served[run.work.person] = self._tick
+            own.own[id(run)] += cost(run)
         return chosen
 
-    def _place(self, own: _Class, run: Run) -> tuple[float, int]:
-        """Least counter first, then whoever was served longest ago; then (min is stable) who joined first."""
+    def _place(self, own: _Class, run: Run) -> tuple[float, int, float]:
+        """Least counter first, then whoever was served longest ago, then a person's own runs in the same manner.
+
+        At last (min is stable) who joined first.
+        """
         person = run.work.person
-        return own.counters[person], own.served.get(person, -1)
+        return own.counters[person], own.served.get(person, -1), own.own[id(run)]
 
     def _charge(self, own: _Class, run: Run) -> None:
         own.counters[run.work.person] += cost(run) / run.work.weight
