@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -52,6 +52,8 @@ class Busy(Refusal):
 
 
 Packing = Callable[[], tuple[Artifact, ...]]
+Made = tuple[Artifact, ...] | Packing
+Ending = Generator[None, None, Made]
 
 
 class Engine(Protocol):
@@ -80,7 +82,7 @@ class Engine(Protocol):
         """A small encoded picture of the run so far, or None."""
         ...
 
-    def finish(self, run: Any) -> tuple[Artifact, ...] | Packing:
+    def finish(self, run: Any) -> Made:
         """Turn a finished run into files in `work.folder`, complete when this returns.
 
         Or do here only what needs the device (the decoding), and return a function that does the rest (encoding,
@@ -103,4 +105,32 @@ class Prepares(Protocol):
 
         Raises `Refusal`. It must not touch what the device's thread owns.
         """
+        ...
+
+
+@runtime_checkable
+class Ends(Protocol):
+    """What an engine may have beside: its `finish` in pieces, where it takes longer than a step."""
+
+    def ending(self, run: Any) -> Ending:
+        """Does and gives what `finish` does, and yields wherever others may step: each piece takes about one step.
+
+        Closed before `suspend` where nobody wants the result any more.
+        """
+        ...
+
+
+@runtime_checkable
+class GivesWay(Protocol):
+    """What an engine of background runs may have beside: memory that is given to people who wait, and taken back."""
+
+    def lend(self, run: Any) -> int:
+        """Move to the host what the run can do without; the bytes that are free now, 0 = nothing to give.
+
+        The run goes on, slower, to the same result, and says so in its `note`.
+        """
+        ...
+
+    def reclaim(self, run: Any) -> bool:
+        """Take it back; False where there is still no room, and the run goes on as it is."""
         ...

@@ -12,8 +12,11 @@ from engines.engine import Engine
 from engines.models.memory import Models
 from engines.request import Request
 from engines.requests import Cleanup, Img2Img, Inpaint, Interrogate, RemoveBackground, Review, Train, Txt2Img
-from engines.serving.lane import Factory, Pace
+from engines.serving.lane import Pace
+from engines.serving.makers import Factory
 from engines.serving.pool import Pool
+
+CPU_TICK, GPU_TICK = 0.4, 0.2  # seconds that a shared step may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class EngineSettings:
     slots: int = 8  # jobs in flight on each device
     preview_every: int = 5  # steps; 0 = no previews
     background_share: float = 0.1  # the least part of a device for training while people wait
+    tick_seconds: float = 0.0  # that a shared step may take; 0 = by device
 
 
 def open_pool(settings: EngineSettings) -> Pool:
@@ -41,12 +45,14 @@ def open_pool(settings: EngineSettings) -> Pool:
     """
     found = devices.probe(settings.devices, dtype=settings.dtype, threads=settings.threads)
     shared: dict[str, Models] = {}  # device → its models: all engines of a device share one budget
-    rows = settings.rows or (32 if any(d.kind == "cuda" for d in found) else 8)
+    gpu = any(d.kind == "cuda" for d in found)
+    rows = settings.rows or (32 if gpu else 16)
+    seconds = settings.tick_seconds or (GPU_TICK if gpu else CPU_TICK)
     return Pool(
         _engines(settings, shared),
         found,
         slots=settings.slots,
-        pace=Pace(rows, settings.background_share, settings.preview_every),
+        pace=Pace(rows, settings.background_share, settings.preview_every, seconds),
         models=shared.get,
     )
 

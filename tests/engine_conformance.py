@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from engines.engine import Engine, Run, Work
+from engines.engine import Ends, Engine, Run, Work
 from engines.events import Artifact
 
 
@@ -148,6 +148,28 @@ class Conformance:
             engine.advance([run])
         made = engine.finish(run)
         engine.suspend(run)
+        assert digest(made if isinstance(made, tuple) else made()) == expected
+
+    def test_a_finish_in_pieces_is_the_finish(self, engine: Engine, begin: Any) -> None:
+        expected = drive(engine, [begin(1, seed=7)])[1]
+        if not isinstance(engine, Ends):
+            return
+        run, mate, left = begin(2, seed=7), begin(3, seed=8), begin(4, seed=9)
+        while not run.finished:
+            engine.advance([run, left])
+        ending, leaving = engine.ending(run), engine.ending(left)
+        next(leaving, None)
+        leaving.close()
+        engine.suspend(left)
+        made = None
+        while made is None:
+            try:
+                next(ending)
+                engine.advance([mate])  # others step between the pieces
+            except StopIteration as end:
+                made = end.value
+        engine.suspend(run)
+        engine.suspend(mate)
         assert digest(made if isinstance(made, tuple) else made()) == expected
 
     def test_a_preview_changes_nothing(self, engine: Engine, begin: Any) -> None:

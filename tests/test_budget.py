@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -92,7 +93,7 @@ def test_what_the_memory_was_short_for_is_halved_and_comes_back_one_by_one() -> 
         budget.learn("k", budget.rows("k"), 0.1)
         seen.append(budget.rows("k"))
     assert seen[-1] == 16
-    assert max(later - earlier for earlier, later in zip(seen, seen[1:], strict=False)) == 1 or seen[-1] == 16
+    assert max(later - earlier for earlier, later in itertools.pairwise(seen)) == 1
 
 
 def test_a_try_that_fails_goes_back_to_what_was_known_and_waits_twice_as_long() -> None:
@@ -106,9 +107,9 @@ def test_a_try_that_fails_goes_back_to_what_was_known_and_waits_twice_as_long() 
             assert budget.rows("k") == good
         else:
             budget.learn("k", rows, 0.1)
-    waits = [later - earlier for earlier, later in zip(failed, failed[1:], strict=False)]
+    waits = [later - earlier for earlier, later in itertools.pairwise(failed)]
     assert len(failed) <= 8, "tries grow rare"
-    assert all(later >= 1.9 * earlier for earlier, later in zip(waits, waits[1:], strict=False))
+    assert all(later >= 1.9 * earlier for earlier, later in itertools.pairwise(waits))
 
 
 def test_steps_smaller_than_the_limit_prove_nothing_about_it() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from engines.devices import Device
-from engines.engine import Busy, Run, Work
+from engines.engine import Busy, Ending, Run, Work
 from engines.events import Artifact
 from engines.requests import Request
 from engines.words import Words
@@ -34,6 +34,7 @@ class Count(Request):
     group: str = ""  # runs of one group share a step
     rows: int = 1
     background: bool = False
+    pieces: int = 1  # of its finish
     bad_at: int = -1  # this step raises
     memory_at: int = -1  # this step needs more memory than there is
     fits: int = 10**9  # rows of a step that fit into memory
@@ -63,6 +64,7 @@ class Toy:
     on_pack: Callable[[], None] = lambda: None
     seats: int = 10**9  # runs at once; beyond that it is `Busy`
     thread: int = 0
+    piece: float = 0.0  # seconds of each piece of a finish
 
     def begin(self, work: Work) -> Counting:
         self._on_one_thread()
@@ -115,6 +117,13 @@ class Toy:
             return (Artifact(path, "sum.txt", "text/plain"),)
 
         return packing if self.pack else packing()
+
+    def ending(self, run: Counting) -> Ending:
+        for _ in range(_asked(run).pieces):
+            self.log.append(("piece", run.work.id))
+            time.sleep(self.piece)
+            yield
+        return self.finish(run)
 
     def suspend(self, run: Counting) -> None:
         self._on_one_thread()

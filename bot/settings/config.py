@@ -155,6 +155,7 @@ class Config(Section):
             slots=engines.slots,
             preview_every=engines.preview_every,
             background_share=engines.background_share,
+            tick_seconds=engines.tick_seconds,
         )
 
     def _default_models(self) -> dict[str, str]:

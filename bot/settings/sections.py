@@ -117,6 +117,9 @@ class Engines(Section):
     )
     rows: int = Field(default=0, ge=0, le=1024, description="pictures stepped at once at most; 0: by device")
     slots: int = Field(default=8, ge=1, le=256, description="jobs in flight on each device")
+    tick_seconds: float = Field(
+        default=0.0, ge=0, le=60, description="a shared step takes no longer, by fewer rows; 0: by device"
+    )
     preview_every: int = Field(default=5, ge=0, le=1000, description="steps between previews; 0: none")
     background_share: float = Field(
         default=0.1, ge=0, le=1, description="the least part of a device for training while people wait"

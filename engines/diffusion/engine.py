@@ -17,7 +17,7 @@ from engines.diffusion import adapters, begins, pictures, samplers
 from engines.diffusion.latents import Keep
 from engines.diffusion.previews import Glimpse, Previews
 from engines.diffusion.prompts import Prompts
-from engines.engine import Packing, Run, Work
+from engines.engine import Ending, Made, Run, Work
 from engines.models.memory import Lease, Models, Parts
 from engines.requests import Diffusion as Asked
 from engines.words import Refusal, Words
@@ -185,18 +185,31 @@ class Diffusion:
             return None
         return self._previews.draw(run.lease.parts, run.state.glimpse)
 
-    def finish(self, run: Pictures) -> Packing:
-        """Decode here, one picture at a time; compose, encode and write elsewhere.
+    def finish(self, run: Pictures) -> Made:
+        """`ending` in one go."""
+        ending = self.ending(run)
+        while True:
+            try:
+                next(ending)
+            except StopIteration as end:
+                made: Made = end.value
+                return made
+
+    def ending(self, run: Pictures) -> Ending:
+        """Decode here, one picture a piece; compose, encode and write elsewhere.
 
         Raises `Refusal` where a picture came out as no numbers, which would be black.
         """
-        latents = _running(run).latents
-        decoded = [pictures.decoded(run.lease.parts, one[None]) for one in latents]
-        if any(one is None for one in decoded):
-            raise Refusal(_BROKEN(model=run.lease.parts.name, guidance=run.request.guidance))
-        return pictures.packing(
-            run.work, run.request, run.lease.parts, run.frame, [d for d in decoded if d is not None]
-        )
+        made: list[pictures.Bytes] = []
+        parts = run.lease.parts
+        for one in _running(run).latents:
+            if made:
+                yield
+            picture = pictures.decoded(parts, one[None])
+            if picture is None:
+                raise Refusal(_BROKEN(model=parts.name, guidance=run.request.guidance))
+            made.append(picture)
+        return pictures.packing(run.work, run.request, parts, run.frame, made)
 
     def suspend(self, run: Pictures) -> None:
         run.state = None

@@ -39,7 +39,9 @@ class Pace:
         """A step of so many rows took so long. A single slow one (the machine was elsewhere) counts for little."""
         self.seen += 1
         if self.seen == 2:
-            self.weight = self.rows = self.seconds = self.square = self.product = 0.0  # the first one warmed up
+            self.weight = self.rows = self.seconds = self.square = self.product = (
+                0.0  # the first one warmed up
+            )
         if self.seen > 2:
             seconds = min(seconds, 2.0 * self.of(rows))
         for name, value in (
@@ -52,7 +54,9 @@ class Pace:
         """(fixed, each) in seconds, neither below zero."""
         mean, time = self.rows / self.weight, self.seconds / self.weight
         spread = self.square / self.weight - mean * mean
-        if spread < 1e-3 * mean * mean:  # all of one size: say that it grows with the rows, which promises least
+        if (
+            spread < 1e-3 * mean * mean
+        ):  # all of one size: say that it grows with the rows, which promises least
             return 0.0, time / mean
         each = max((self.product / self.weight - mean * time) / spread, 0.0)
         fixed = time - each * mean
@@ -125,8 +129,3 @@ class Budget:
         known = rows - 1 if limit is not None and limit.tried else rows // 2
         self._limits[key] = Limit(max(1, known), wait)
         self._paces.setdefault(key, Pace())
-
-    def seconds(self, key: Hashable, rows: int) -> float | None:
-        """What a step of so many rows of this key takes; None where none was seen."""
-        pace = self._paces.get(key)
-        return pace.of(rows) if pace is not None and pace.seen else None

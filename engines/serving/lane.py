@@ -7,24 +7,24 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
 from engines import failures
 from engines.devices import Device
-from engines.engine import Busy, Engine, Packing, Prepares, Run
-from engines.events import Artifact, Failed, Finished, Progress, Started
+from engines.engine import Packing, Prepares, Run
+from engines.events import Failed, Finished, Progress, Started
 from engines.requests import Request
+from engines.serving import endings, giving
+from engines.serving.budget import Budget
+from engines.serving.makers import Factory, Makers
 from engines.serving.scheduler import Scheduler
-from engines.serving.stepping import run_of, step
+from engines.serving.stepping import run_of, shown, step
 from engines.serving.tickets import Ticket
 from engines.serving.workers import Workers
-from engines.words import Words
 
 log = logging.getLogger(__name__)
-
-Factory = Callable[[Device], Engine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Pace:
     rows: int = 16  # rows of one step
     share: float = 0.1  # the least part that background runs get while people wait
     preview_every: int = 5  # steps between two previews; 0 = none
+    seconds: float = 0.0  # that a step may take, learnt by measuring; 0 = any
 
 
 class Lane:
@@ -53,17 +54,18 @@ class Lane:
     ) -> None:
         self.device = device
         self.tickets: list[Ticket] = []  # all that are not over
-        self._factories = factories
+        self._makers = Makers(device, factories)
         self._pace = pace
         self._fetchers = fetchers
         self._packers = packers
-        self._engines: dict[Factory, Engine] = {}
-        self._scheduler = Scheduler(pace.rows, share=pace.share)
+        self._budget = Budget(pace.rows, pace.seconds)
+        self._scheduler = Scheduler(pace.rows, share=pace.share, limit=self._budget.rows)
         self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()  # None: only wake up
         self._waiting: deque[Ticket] = deque()  # to begin
         self._running: dict[int, Ticket] = {}  # by id(run)
         self._ending: deque[Ticket] = deque()  # to finish
         self._blocked = False  # the first in line waits for a run to end
+        self._ends_next = False  # whether it is the turn of those who end, where others wait to begin
         self._stopping = False
         self._step_seconds = 0.0  # of the last step
         self._thread = threading.Thread(target=self._live, name=f"lane-{device.name}", daemon=True)
@@ -105,7 +107,7 @@ class Lane:
 
     def _live(self) -> None:
         """Tick until stopped. A bug in a tick fails what is in flight, is told, and the thread lives on."""
-        self._build_engines()
+        self._makers.make_all()
         while not self._stopping:
             try:
                 self._tick()
@@ -123,25 +125,9 @@ class Lane:
             self._step(tickets)
             self._step_seconds = time.monotonic() - began
 
-    def _build_engines(self) -> None:
-        """Now, because imports take seconds and nobody waits yet."""
-        for asked in self._factories:
-            try:
-                self._engine(asked)
-            except Exception:
-                log.exception("lane %s: no engine for /%s yet", self.device.name, asked.name)
-
-    def _engine(self, asked: type[Request]) -> Engine:
-        factory = self._factories[asked]
-        if factory not in self._engines:
-            self._engines[factory] = factory(self.device)
-        return self._engines[factory]
-
     def _take(self) -> None:
         """New works in, cancelled ones out. Sleeps only where there is nothing to do."""
         idle = not (self._waiting or self._ending or self._running)
-        if idle:
-            self._scheduler.rows = self._pace.rows
         while not self._stopping:
             try:
                 ticket = self._inbox.get(block=idle)
@@ -160,7 +146,7 @@ class Lane:
             return
         if ticket.engine is None:
             try:
-                ticket.engine = self._engine(type(ticket.work.request))
+                ticket.engine = self._makers.engine(type(ticket.work.request))
             except Exception as error:
                 self._part(ticket, failures.failed(error))
                 return
@@ -179,25 +165,26 @@ class Lane:
         self._inbox.put(ticket)
 
     def _chores(self) -> None:
-        """Finish and begin: one of them each tick, more as long as that takes no longer than a step."""
+        """Begin and finish in turns: one piece a tick, more as long as that takes no longer than a step."""
         began = time.monotonic()
         while not self._stopping:
-            if self._ending:
-                self._finish(self._ending.popleft())
-            elif self._waiting and not self._blocked:
+            begins = bool(self._waiting) and not self._blocked
+            if self._ending and (self._ends_next or not begins):
+                self._end(self._ending.popleft())
+            elif begins:
                 self._begin(self._waiting.popleft())
             else:
                 return
-            if self._running and time.monotonic() - began > self._step_seconds:
+            self._ends_next = not self._ends_next
+            if time.monotonic() - began >= self._step_seconds:
                 return
 
     def _begin(self, ticket: Ticket) -> None:
-        assert ticket.engine is not None
         began = time.monotonic()
         try:
-            run = ticket.engine.begin(ticket.work)
+            run = self._begun(ticket)
         except Exception as error:
-            if (isinstance(error, Busy) or failures.out_of_memory(error)) and self._running:
+            if giving.no_room(error) and self._running:
                 self._waiting.appendleft(ticket)  # the line waits behind it, else it might wait for ever
                 self._blocked = True
             else:
@@ -210,10 +197,26 @@ class Lane:
         self._scheduler.join(run)
         self._settle(ticket)
 
+    def _begun(self, ticket: Ticket) -> Run:
+        """Its run; tried twice where there was no room and runs in the background could give some."""
+        assert ticket.engine is not None
+        try:
+            return ticket.engine.begin(ticket.work)
+        except Exception as error:
+            if not giving.no_room(error) or not giving.lend(self._running.values()):
+                raise
+        return ticket.engine.begin(ticket.work)  # outside of the handler, whose traceback holds tensors
+
     def _step(self, tickets: list[Ticket]) -> None:
+        runs = [run_of(ticket) for ticket in tickets]
+        key, rows = runs[0].key, sum(run.rows for run in runs)
         outcome = step(tickets)
-        if outcome.fits is not None:
-            self._scheduler.rows = outcome.fits  # until the lane is empty
+        for short in outcome.short:
+            self._budget.short(key, short)
+        if outcome.short:
+            giving.lend(self._running.values())
+        if len(outcome.moved) == len(tickets) and not outcome.short:
+            self._budget.learn(key, rows, outcome.seconds)
         for ticket, failure in outcome.failed:
             self._part(ticket, failure)
         for ticket in outcome.moved:
@@ -222,49 +225,34 @@ class Lane:
     def _settle(self, ticket: Ticket) -> None:
         """Tell how far it is; off to the finish where it is done."""
         run = run_of(ticket)
-        ticket.stream.tell(Progress(run.done, run.total, run.note, self._preview(ticket, run)))
+        ticket.stream.tell(Progress(run.done, run.total, run.note, shown(ticket, self._pace.preview_every)))
         run.note = None
         if run.finished:
             self._halt(ticket)
             ticket.stage = "ending"
             self._ending.append(ticket)
 
-    def _preview(self, ticket: Ticket, run: Run) -> bytes | None:
-        every = self._pace.preview_every
-        if not every or not run.done or run.done % every or run.finished or not ticket.stream.wants_preview:
-            return None
-        assert ticket.engine is not None
+    def _end(self, ticket: Ticket) -> None:
+        """A piece of its finish; then it is others' turn."""
         try:
-            return ticket.engine.preview(run)
-        except Exception:
-            log.exception("no preview of job %d", ticket.work.id)
-            return None
-
-    def _finish(self, ticket: Ticket) -> None:
-        assert ticket.engine is not None
-        run, began = run_of(ticket), time.monotonic()
-        try:
-            made = ticket.engine.finish(run)
+            made = endings.piece(ticket)
         except Exception as error:
             self._part(ticket, failures.failed(error))
             return
-        ticket.seconds += time.monotonic() - began
-        notes = tuple(run.notes)
+        if made is None:
+            self._ending.append(ticket)
+            return
+        end = Finished((), ticket.seconds, tuple(run_of(ticket).notes))
         if isinstance(made, tuple):
-            self._part(ticket, Finished(made, ticket.seconds, notes))
+            self._part(ticket, replace(end, artifacts=made))
             return
         ticket.stage = "packing"
         self._release(ticket)
-        self._packers.do(partial(self._pack, ticket, made, notes))
+        self._packers.do(partial(self._pack, ticket, made, end))
 
-    def _pack(self, ticket: Ticket, packing: Packing, notes: tuple[Words, ...]) -> None:
+    def _pack(self, ticket: Ticket, packing: Packing, end: Finished) -> None:
         """On a packer's thread."""
-        event: Finished | Failed
-        try:
-            artifacts: tuple[Artifact, ...] = packing()
-            event = Finished(artifacts, ticket.seconds, notes)
-        except Exception as error:
-            event = failures.failed(error)
+        event = endings.packed(packing, end)
         self.tickets.remove(ticket)
         ticket.over(event)
 
@@ -276,6 +264,7 @@ class Lane:
     def _release(self, ticket: Ticket) -> None:
         """Give back what the run holds, once."""
         self._halt(ticket)
+        endings.drop(ticket)
         run, ticket.run = ticket.run, None
         if run is None:
             return
@@ -286,6 +275,10 @@ class Lane:
             ticket.engine.suspend(run)
         except Exception:
             log.exception("suspending job %d failed", ticket.work.id)
+        if not (
+            self._waiting or self._ending or any(not run_of(t).background for t in self._running.values())
+        ):
+            giving.reclaim(self._running.values())
 
     def _part(self, ticket: Ticket, event: Finished | Failed | None = None) -> None:
         """It is over: out of every list, its memory back, the event told."""

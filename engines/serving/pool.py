@@ -15,7 +15,8 @@ from engines.engine import Work
 from engines.events import Event
 from engines.models.memory import Models, Resident
 from engines.requests import Request
-from engines.serving.lane import Factory, Lane, Pace
+from engines.serving.lane import Lane, Pace
+from engines.serving.makers import Factory
 from engines.serving.streams import Stream
 from engines.serving.tickets import Ticket
 from engines.serving.workers import Workers

@@ -30,7 +30,9 @@ class _Class:
 
     spent: float = 0.0  # the class's own counter; grows only while both classes have runs
     runs: list[Run] = field(default_factory=list)  # in the order they joined
-    own: dict[int, float] = field(default_factory=dict)  # id(run) → its counter beside its person's other runs
+    own: dict[int, float] = field(
+        default_factory=dict
+    )  # id(run) → its counter beside its person's other runs
     counters: dict[str, float] = field(default_factory=dict)  # of people with runs, and those who just left
     served: dict[str, int] = field(default_factory=dict)  # the tick a person was last served in
 

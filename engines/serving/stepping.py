@@ -22,13 +22,15 @@ class Outcome:
 
     moved: list[Ticket] = field(default_factory=list)
     failed: list[tuple[Ticket, Failed]] = field(default_factory=list)
-    fits: int | None = None  # rows that the memory is good for, where that was found out
+    seconds: float = 0.0  # of the engine
+    short: list[int] = field(default_factory=list)  # rows of each step that the memory was not enough for
 
 
 def step(tickets: Sequence[Ticket]) -> Outcome:
     """Advance all by one step; where that fails, in halves (memory) or each alone, until only the guilty is left."""
-    outcome = Outcome()
+    outcome, began = Outcome(), time.monotonic()
     _step(tickets, outcome)
+    outcome.seconds = time.monotonic() - began
     return outcome
 
 
@@ -40,7 +42,7 @@ def _step(tickets: Sequence[Ticket], outcome: Outcome) -> None:
         outcome.failed.append((tickets[0], failure))
     elif failure.code == "memory":
         half = len(tickets) // 2
-        outcome.fits = max(1, sum(run_of(ticket).rows for ticket in tickets) // 2)
+        outcome.short.append(sum(run_of(ticket).rows for ticket in tickets))
         _step(tickets[:half], outcome)
         _step(tickets[half:], outcome)
     else:
@@ -65,6 +67,19 @@ def _advance(tickets: Sequence[Ticket]) -> Failed | None:
     for ticket, run in zip(tickets, runs, strict=True):
         ticket.seconds += spent * cost(run) / whole
     return None
+
+
+def shown(ticket: Ticket, every: int) -> bytes | None:
+    """A preview, every so many steps (0 = never) and where the last one was read."""
+    run = run_of(ticket)
+    if not every or not run.done or run.done % every or run.finished or not ticket.stream.wants_preview:
+        return None
+    assert ticket.engine is not None
+    try:
+        return ticket.engine.preview(run)
+    except Exception:
+        log.exception("no preview of job %d", ticket.work.id)
+        return None
 
 
 def run_of(ticket: Ticket) -> Run:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from engines.engine import Engine, Run, Work
+from engines.engine import Ending, Engine, Run, Work
 from engines.events import Failed, Finished
 from engines.serving.scheduler import cost
 from engines.serving.streams import Stream
@@ -29,6 +29,8 @@ class Ticket:
     held: bool = False  # where it is cancelled: for now only; set before that, from any thread
     engine: Engine | None = None
     run: Run | None = None
+    ending: Ending | None = None  # its finish, begun
+    lent: bool = False  # its run has given memory to others
     failure: Failed | None = None  # of its `prepare`
     seconds: float = 0.0  # of the device, shared out by cost
 
