@@ -13,6 +13,7 @@ from engines.training import run as runs_
 from engines.training.concepts import Concept, Order, concepts, path_of
 from engines.training.export import Origin, is_of
 from engines.training.learner import Learner
+from engines.training.offload import Away
 from engines.training.record import Record
 from engines.training.request import LORA, Train, check_name
 from engines.training.run import Training, fingerprint
@@ -21,6 +22,8 @@ from engines.training.timeline import Timeline
 from engines.words import Refusal, Words
 
 Read = Callable[[str, str], Blueprint]
+
+ADAM = "optimizer"  # the role of its state in the budget
 
 
 class DreamBooth:
@@ -116,13 +119,18 @@ class DreamBooth:
         private = (
             self._private(request.model, request.model_kind) if runs_.needs_private(request, parts) else None
         )
-        size = runs_.memory(request, parts)
-        room = Piece("training", f"training {fingerprint(work)}", size, lambda: None)
-        leases.append(self._models.take(Blueprint(parts.name, room.hash, (room,))))
+        size, adam = runs_.memory(request, parts)
+        leases.append(self._room(work, parts.name, "training", size))
+        leases.append(self._room(work, parts.name, ADAM, adam))
         made = runs_.learner(request, parts, private)
         trained = 4 * sum(p.numel() for p in made.trained.values())
         checkpoints.need_room(work.folder, 2 * 3 * trained + 2 * trained)  # two checkpoints and the model
         return made
+
+    def _room(self, work: Work, name: str, role: str, size: int) -> Lease:
+        """Memory that is the training's own, in the device's budget. Raises as `Models.take` does."""
+        room = Piece(role, f"{role} {fingerprint(work)}", size, lambda: None)
+        return self._models.take(Blueprint(name, room.hash, (room,)))
 
     def _placed(self, run: Training, kept: checkpoints.Checkpoint | None) -> None:
         """At the place where an earlier life left it, if there was one."""
@@ -192,8 +200,36 @@ class DreamBooth:
                 self._close(lease)
             run.leases.clear()
 
+    def lend(self, run: Training) -> int:
+        """The optimizer's state to the host: on a GPU to its memory, on the CPU to a mapped file."""
+        if run.learner.away is not None:
+            return 0
+        run.learner.away = Away(run.learner.optimizer, run.work.folder)
+        lent = [lease for lease in run.leases if ADAM in lease.parts.hashes]
+        for lease in lent:
+            run.leases.remove(lease)
+            self._close(lease)
+        return runs_.memory(run.request, run.parts)[1]
+
+    def reclaim(self, run: Training) -> bool:
+        """The optimizer's state back, where the budget has room for it again."""
+        if run.learner.away is None:
+            return True
+        try:
+            lease = self._room(run.work, run.parts.name, ADAM, runs_.memory(run.request, run.parts)[1])
+        except Refusal:
+            return False
+        try:
+            run.learner.away.back()
+        except BaseException:
+            self._close(lease)
+            raise
+        run.leases.append(lease)
+        run.learner.away = None
+        return True
+
     def _close(self, lease: Lease) -> None:
-        rooms = [hash for role, hash in lease.parts.hashes.items() if role == "training"]
+        rooms = [hash for role, hash in lease.parts.hashes.items() if role in ("training", ADAM)]
         lease.close()
         for hash in rooms:
             self._models.forget(hash)

@@ -45,6 +45,7 @@ def note(run: Training) -> Words:
         memory=_memory(run.parts.device),
         left=_duration(_left(run)),
     )
+    told = told + _AWAY if run.learner.away is not None else told
     return told + _SAMPLING if tick.kind == "sample" and run.round is not None else told
 
 
@@ -229,6 +230,10 @@ def _json(data: Any) -> str:
 _NOTE = Words(
     "Step {step}/{steps} · loss {loss}{each} · rate {rate} · {memory} · {left} left",
     "스텝 {step}/{steps} · 손실 {loss}{each} · 학습률 {rate} · {memory} · 남은 시간 {left}",
+)
+_AWAY = Words(
+    "· giving way: others need the memory, so the optimizer's state waits on the host",
+    "· 메모리 양보 중: 다른 작업을 위해 옵티마이저 상태를 호스트로 옮겨 두었습니다",
 )
 _SAMPLING = Words("· drawing samples", "· 샘플 생성 중")
 _CLASS = Words("Making pictures of the class: {made}/{all}", "클래스 이미지 생성 중: {made}/{all}")

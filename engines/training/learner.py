@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from engines.models.memory import Parts
-from engines.training import chance, copies, losses, rows
+from engines.training import chance, copies, losses, offload, rows
 from engines.training.accelerated import Accelerated
 from engines.training.copies import Rates
 from engines.training.request import Train
@@ -77,6 +77,7 @@ class Learner:
             num_warmup_steps=request.warmup,
             num_training_steps=request.total_steps,
         )
+        self.away: offload.Away | None = None  # the optimizer's state, while others need its memory
         self._texts: dict[str, torch.Tensor] = {}
         self.learning()
 
@@ -153,7 +154,7 @@ class Learner:
 
     def move(self, step: Step) -> None:
         """Take the step whose gradients were added up."""
-        if self.accelerated.step(self.optimizer):
+        if offload.moved(self.away, self.accelerated, self.optimizer):
             self.schedule.step()
         else:
             step.left_out = True

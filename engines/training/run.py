@@ -148,8 +148,8 @@ def side(request: Train, parts: Parts) -> int:
     return max(whole, round((request.resolution or parts.native) / whole) * whole)
 
 
-def memory(request: Train, parts: Parts) -> int:
-    """Bytes that the training holds beside the base: weights of its own, gradients, Adam's two, what a batch takes.
+def memory(request: Train, parts: Parts) -> tuple[int, int]:
+    """Bytes that the training holds beside the base: weights of its own, gradients, what a batch takes; and Adam's two.
 
     The last is a rule of thumb, from SD 1 at 512 × 512: some 5 GB a row in half precision.
     """
@@ -160,7 +160,7 @@ def memory(request: Train, parts: Parts) -> int:
     half = chosen_precision(request, parts) != "no"
     kept = _kept_numbers(request, parts) * request.rows * (1000 if half else 2000)
     kept = kept // 5 if request.gradient_checkpointing else kept
-    return int(4 * own + 12 * trained + kept)
+    return int(4 * own + 4 * trained + kept), int(8 * trained)
 
 
 def _kept_numbers(request: Train, parts: Parts) -> int:
