@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks import cleanup, throughput
+from benchmarks import cleanup, fairness, latency, throughput
 
 throughput.main()
+latency.main()
+fairness.main()
 cleanup.main()

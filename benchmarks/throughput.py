@@ -1,17 +1,19 @@
 """Eight people's mixed requests through the pool, against the same requests one after another through `pipe()`.
 
-Both sides in one process, with the same modules resident, warmed up, and the same PNG files written. Wall time and
-processor time are both told: the second does not mind what else the machine does.
+Three sides in one process, of one dtype, warmed up, with the same PNG files written: the pool, a resident `pipe()`, and
+a pipeline loaded from disk for each job, as the first Defect Studio worked. Wall time and processor time are both told:
+the second does not mind what else the machine does. A job alone in the warm pool is compared with one loaded anew.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import described, keep
+from benchmarks.mixed import inpainting, requests
 from engines import recipe
 from engines.devices import Device, probe
 from engines.diffusion import samplers
@@ -37,44 +40,7 @@ from engines.serving.pool import Pool
 from engines.studio import EngineSettings, open_diffusion
 
 PEOPLE = 8
-
-
-def requests(steps: int) -> list[Asked]:
-    """Eight people who agree on nothing: kind, sampler, steps, guidance, prompt, seed. `steps` is the middle."""
-    few, many = steps - steps // 4, steps + steps // 4
-    return [
-        Txt2Img(prompt="a photo of a scratched metal nut", seed=1, steps=steps, sampler="DPM++ 2M Karras"),
-        Txt2Img(prompt="a photo of a tile with a stain", seed=2, steps=many, sampler="Euler a", guidance=5.0),
-        Img2Img(
-            prompt="a photo of worn leather", image="photo", seed=3, steps=many, sampler="UniPC", strength=0.8
-        ),
-        Txt2Img(
-            prompt="a photo of a pill with a crack", seed=4, steps=few, sampler="DDIM", negative="blurry"
-        ),
-        Txt2Img(prompt="a photo of wood with a hole", seed=5, steps=steps, sampler="Euler", guidance=1.0),
-        Img2Img(prompt="a photo of a carpet", image="photo", seed=6, steps=steps, sampler="LMS Karras"),
-        Txt2Img(
-            prompt="a photo of a dented metal plate", seed=7, steps=few, sampler="DPM++ 2M SDE", guidance=9.0
-        ),
-        Txt2Img(prompt="금속 너트 사진", seed=8, steps=steps, sampler="PNDM"),
-    ]
-
-
-def inpainting(steps: int) -> list[Asked]:
-    """Eight people who put defects into photos with the 9-channel model."""
-    return [
-        Inpaint(
-            prompt=asked.prompt,
-            negative=asked.negative,
-            image="photo",
-            mask="mask",
-            seed=asked.seed,
-            steps=asked.steps,
-            sampler=asked.sampler,
-            guidance=asked.guidance,
-        )
-        for asked in requests(steps)
-    ]
+EMBEDDED = Path(__file__).parent.parent / "engines" / "embedded" / "weights"
 
 
 @dataclass(slots=True)
@@ -130,6 +96,11 @@ class Bench:
         asyncio.run(self._through_pool(asked))
 
     async def _through_pool(self, asked: list[Asked]) -> None:
+        async with self._pool() as pool:
+            await asyncio.gather(*(self._one(pool, i, one) for i, one in enumerate(asked)))
+
+    @asynccontextmanager
+    async def _pool(self) -> AsyncIterator[Pool]:
         pool = Pool(
             {Txt2Img: lambda d: self.engine, Img2Img: lambda d: self.engine, Inpaint: lambda d: self.engine},
             [self.device],
@@ -138,7 +109,7 @@ class Bench:
         )
         await pool.start()
         try:
-            await asyncio.gather(*(self._one(pool, i, one) for i, one in enumerate(asked)))
+            yield pool
         finally:
             await pool.stop(10)
 
@@ -152,18 +123,48 @@ class Bench:
                 if isinstance(event, Finished):
                     return
 
-    def one_after_another(self, asked: list[Asked], parts: Parts) -> None:
+    def one_after_another(self, asked: list[Asked], parts: Parts, fresh: bool = False) -> None:
         for number, one in enumerate(asked):
-            made = self.pipe(one, parts)(**self._said(one, parts)).images[0]
+            made = self.pipe(one, parts, fresh)(**self._said(one, parts)).images[0]
             told = {"request": one.to_json(), "width": made.width, "height": made.height}
             recipe.write(self.folder / f"pipe{number}.png", recipe.png(made, told))
 
-    def pipe(self, asked: Asked, parts: Parts) -> Any:
+    def loaded_for_each(self, asked: list[Asked], parts: Parts) -> list[float]:
+        """Seconds of each job, the loading of its pipeline included."""
+        took = []
+        for one in asked:
+            began = time.perf_counter()
+            self._pipes.clear()
+            self.one_after_another([one], parts, fresh=True)
+            took.append(time.perf_counter() - began)
+        return took
+
+    def alone_in_the_pool(self, asked: list[Asked]) -> list[float]:
+        """Seconds of each job, one after another through a pool that is warm."""
+
+        async def each() -> list[float]:
+            took = []
+            async with self._pool() as pool:
+                for number, one in enumerate(asked):
+                    began = time.perf_counter()
+                    await self._one(pool, number, one)
+                    took.append(time.perf_counter() - began)
+            return took
+
+        return asyncio.run(each())
+
+    def pipe(self, asked: Asked, parts: Parts, fresh: bool = False) -> Any:
         """The resident pipeline of the request's kind, with its sampler."""
         import diffusers
 
         kind = {"txt2img": "", "img2img": "Img2Img", "inpaint": "Inpaint"}[asked.name]
         name = f"StableDiffusion{kind}Pipeline"
+        if name not in self._pipes and fresh:
+            folder = "inpaint" if kind == "Inpaint" else "txt2img"
+            self._pipes[name] = getattr(diffusers, name).from_pretrained(
+                EMBEDDED / folder, dtype=getattr(torch, parts.dtype), local_files_only=True
+            )
+            self._pipes[name].set_progress_bar_config(disable=True)
         if name not in self._pipes:
             roles = ("vae", "text_encoder", "tokenizer", "unet")
             self._pipes[name] = getattr(diffusers, name)(
@@ -205,11 +206,19 @@ def compared(bench: Bench, asked: list[Asked], kind: str) -> dict[str, Any]:
         bench.through_pool(warm)
         pipe = measured(lambda: bench.one_after_another(asked, parts), parts.unet)
         pool = measured(lambda: bench.through_pool(asked), parts.unet)
+        warm_jobs = bench.alone_in_the_pool(asked)
+        anew = bench.loaded_for_each(asked, parts)
     return {
+        "dtype, all sides": parts.dtype,
         "rows of one call at most": bench.rows,
         "pipe() s": round(pipe.wall, 2),
         "pool s": round(pool.wall, 2),
+        "loaded for each job s": round(sum(anew), 2),
         "times faster": round(pipe.wall / pool.wall, 2),
+        "times faster than loading for each": round(sum(anew) / pool.wall, 2),
+        "p50 of a job alone: loaded anew / warm": round(
+            statistics.median(anew) / statistics.median(warm_jobs), 2
+        ),
         "times less processor time": round(pipe.processor / pool.processor, 2),
         "UNet calls, pipe()": pipe.calls,
         "UNet ticks, pool": pool.calls,

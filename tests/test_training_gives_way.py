@@ -98,7 +98,9 @@ def test_halted_while_its_state_is_away_it_goes_on_exactly(
 ) -> None:
     told, files = data
     request = world.train(concepts=told, steps=6, mode="normal", method="full", save_every=100)
-    expected = weights(world.driven(engine, world.work(tmp_path / "plain", request, files)))
+    plain = world.driven(engine, world.work(tmp_path / "plain", request, files))
+    expected = weights(plain)
+    engine.suspend(plain)
     at = world.work(tmp_path / "halted", request, files)
     run = engine.begin(at)
     for _ in range(3):
@@ -109,6 +111,7 @@ def test_halted_while_its_state_is_away_it_goes_on_exactly(
     assert not [p for p in at.folder.iterdir() if p.name.startswith("tmp")], "the file has no name"
     run = world.driven(engine, at)
     assert same(weights(run), expected)
+    engine.suspend(run)
 
 
 def test_it_stays_as_it_is_where_there_is_still_no_room(bases: Path, data: Any, tmp_path: Path) -> None:
