@@ -43,7 +43,8 @@ def probe(names: Sequence[str] = ("auto",), *, dtype: str = "auto", threads: int
     """The devices to use.
 
     Args:
-        names: "auto" (every CUDA device, else Apple's GPU, else the CPU), "cpu", "mps", "cuda" (all) or "cuda:N".
+        names: "auto" (every CUDA device, else Apple's GPU, else the CPU), "cpu", "mps", "cuda" (all) or "cuda:N";
+            "cpu:0", "cpu:1", … are lanes of their own that share the CPU's cores and memory.
         dtype: "auto" (float32 on CPU and Apple, bfloat16 or float16 on CUDA) or one of `DTYPES`.
         threads: CPU threads a step; 0 = as many as this process may use.
 
@@ -53,8 +54,15 @@ def probe(names: Sequence[str] = ("auto",), *, dtype: str = "auto", threads: int
     if dtype not in ("auto", *DTYPES):
         raise Refusal(_DTYPE(said=dtype, known=", ".join(("auto", *DTYPES))))
     found = list(dict.fromkeys(device for name in names for device in _named(name.strip().lower())))
+    lanes = max(1, sum(device.kind == "cpu" for device in found))  # which share one memory and its cores
     return [
-        replace(d, dtype=d.dtype if dtype == "auto" else dtype, threads=threads or _cores()) for d in found
+        replace(
+            d,
+            dtype=d.dtype if dtype == "auto" else dtype,
+            memory=d.memory // lanes if d.kind == "cpu" else d.memory,
+            threads=threads or (max(1, _cores() // lanes) if d.kind == "cpu" else _cores()),
+        )
+        for d in found
     ]
 
 
@@ -112,6 +120,8 @@ def _named(name: str) -> list[Device]:
         return _cuda() or _mps() or [_cpu()]
     if name == "cpu":
         return [_cpu()]
+    if name.startswith("cpu:") and name[4:].isdecimal():
+        return [replace(_cpu(), name=name)]
     there = {"cuda": _cuda, "mps": _mps}.get(name.partition(":")[0])
     if there is None:
         raise Refusal(_UNKNOWN(said=name))

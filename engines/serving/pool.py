@@ -191,11 +191,17 @@ class Pool:
                         await gone.wait()
 
     def _place(self, work: Work) -> Lane:
-        """Where it will be done first: the least work in hand, where a cold model counts as work too."""
-        wanted = f"{type(work.request).name} {getattr(work.request, 'model', '')}"
+        """Where it will be done first: the least work in hand, where a cold model counts as work too.
 
-        def price(lane: Lane) -> float:
-            return lane.load + (0.0 if wanted in self._served.get(lane.device.name, ()) else COLD)
+        Among equals the lane that serves fewest models, so that each may keep its own.
+        """
+        model = getattr(work.request, "model", "")
+        wanted = f"{type(work.request).name} {model}"
+
+        def price(lane: Lane) -> tuple[float, int]:
+            served, models = self._served.get(lane.device.name, ()), self._models(lane.device.name)
+            warm = wanted in served or (models is not None and model in {m.name for m in models.resident()})
+            return lane.load + (0.0 if warm else COLD), len(served)
 
         lane = min(self._lanes, key=price)
         served = [w for w in self._served.get(lane.device.name, []) if w != wanted]

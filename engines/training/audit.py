@@ -221,7 +221,7 @@ def memory(asked: Train, parts: Parts) -> int:
     """Bytes a training takes at its peak, about: the base, and what the training holds beside it."""
     modules = (parts.unet, parts.text_encoder, parts.vae)
     base = sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
-    return int(base) + settled.memory(asked, parts)
+    return int(base) + sum(settled.memory(asked, parts))
 
 
 def findings(seen: Sequence[Seen], asked: Train) -> list[Words]:
