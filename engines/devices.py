@@ -115,6 +115,12 @@ def model_budget(device: Device) -> int | None:
     return int(device.memory * share) if device.memory else None
 
 
+def host_budget(wanted: int) -> int:
+    """Bytes of main memory for models beside those on GPUs: what is wanted, but never more than a quarter."""
+    whole = _memory()
+    return min(wanted, whole // 4) if whole else wanted
+
+
 def _named(name: str) -> list[Device]:
     if name == "auto":
         return _cuda() or _mps() or [_cpu()]

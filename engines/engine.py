@@ -134,3 +134,19 @@ class GivesWay(Protocol):
     def reclaim(self, run: Any) -> bool:
         """Take it back; False where there is still no room, and the run goes on as it is."""
         ...
+
+
+@runtime_checkable
+class Prefetches(Protocol):
+    """What an engine may have beside: bringing a work's model nearer, and knowing how near it is."""
+
+    def prefetch(self, work: Work, wanted: Callable[[], bool]) -> None:
+        """Called on another thread after `prepare`: read from disk what `begin` will need on the device.
+
+        Keeps to its memory, takes nothing from anybody, and leaves nothing behind once it is no longer `wanted`.
+        """
+        ...
+
+    def ready(self, work: Work) -> bool:
+        """Whether `begin` would find its model on the device. At once, from any thread."""
+        ...

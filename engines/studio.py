@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from engines import devices
 from engines.devices import Device
 from engines.engine import Engine
+from engines.models.host import HostCache
 from engines.models.memory import Models
 from engines.request import Request
 from engines.requests import Cleanup, Img2Img, Inpaint, Interrogate, RemoveBackground, Review, Train, Txt2Img
@@ -30,6 +32,7 @@ class EngineSettings:
     dtype: str = "auto"
     threads: int = 0  # CPU threads; 0 = all
     memory: int | None = None  # bytes for models on each device; None = a part of what there is
+    host_cache: int = 8 * 10**9  # bytes of main memory at most for models beside those on GPUs; 0 = none
     rows: int = 0  # rows of one step at most; 0 = by device
     slots: int = 8  # jobs in flight on each device
     preview_every: int = 5  # steps; 0 = no previews
@@ -45,11 +48,12 @@ def open_pool(settings: EngineSettings) -> Pool:
     """
     found = devices.probe(settings.devices, dtype=settings.dtype, threads=settings.threads)
     shared: dict[str, Models] = {}  # device → its models: all engines of a device share one budget
+    host = _open_host(settings)
     gpu = any(d.kind == "cuda" for d in found)
     rows = settings.rows or (32 if gpu else 16)
     seconds = settings.tick_seconds or (GPU_TICK if gpu else CPU_TICK)
     return Pool(
-        _engines(settings, shared),
+        _engines(settings, shared, host),
         found,
         slots=settings.slots,
         pace=Pace(rows, settings.background_share, settings.preview_every, seconds),
@@ -57,13 +61,32 @@ def open_pool(settings: EngineSettings) -> Pool:
     )
 
 
-def _engines(settings: EngineSettings, shared: dict[str, Models]) -> dict[type[Request], Factory]:
+def _open_host(settings: EngineSettings) -> HostCache:
+    """The cache that all devices of the process share, within a quarter of main memory."""
+    return HostCache(devices.host_budget(settings.host_cache), _to_device, _to_host)
+
+
+def _to_device(thing: Any, device: str) -> Any:
+    from engines.models.moving import to_device
+
+    return to_device(thing, device)
+
+
+def _to_host(thing: Any) -> Any:
+    from engines.models.moving import to_host
+
+    return to_host(thing)
+
+
+def _engines(
+    settings: EngineSettings, shared: dict[str, Models], host: HostCache
+) -> dict[type[Request], Factory]:
     """Which request goes to which engine."""
 
     def models(device: Device) -> Models:
         """Called on the device's thread: torch is imported there, not on the event loop."""
         if device.name not in shared:
-            shared[device.name] = open_models(settings, device)
+            shared[device.name] = open_models(settings, device, host)
         return shared[device.name]
 
     def diffusion(device: Device) -> Engine:
@@ -96,8 +119,11 @@ def _engines(settings: EngineSettings, shared: dict[str, Models]) -> dict[type[R
     }
 
 
-def open_models(settings: EngineSettings, device: Device) -> Models:
-    """The models on `device` within its budget, none loaded yet. Imports torch."""
+def open_models(settings: EngineSettings, device: Device, host: HostCache | None = None) -> Models:
+    """The models on `device` within its budget, none loaded yet. Imports torch.
+
+    `host` is for GPUs alone: on the CPU, and on Apple's GPU, the device's memory is the host's.
+    """
     device = devices.ready(device)
 
     from engines.models.loading import import_libraries, reader
@@ -112,6 +138,7 @@ def open_models(settings: EngineSettings, device: Device) -> Models:
         device=device.name,
         dtype=device.dtype,
         emptied=lambda: devices.emptied(device),
+        host=host if device.kind == "cuda" else None,
     )
 
 

@@ -151,6 +151,7 @@ class Config(Section):
             dtype=engines.dtype,
             threads=engines.threads,
             memory=int(engines.memory_gb * 1e9) or None,
+            host_cache=int(engines.host_cache_gb * 1e9),
             rows=engines.rows,
             slots=engines.slots,
             preview_every=engines.preview_every,

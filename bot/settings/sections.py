@@ -116,6 +116,12 @@ class Engines(Section):
     memory_gb: float = Field(
         default=0.0, ge=0, le=10000, description="models kept on each device; 0: a part of what it has"
     )
+    host_cache_gb: float = Field(
+        default=8.0,
+        ge=0,
+        le=10000,
+        description="models kept in main memory beside those on GPUs, a quarter of it at most; 0: none",
+    )
     rows: int = Field(default=0, ge=0, le=1024, description="pictures stepped at once at most; 0: by device")
     slots: int = Field(default=8, ge=1, le=256, description="jobs in flight on each device")
     tick_seconds: float = Field(

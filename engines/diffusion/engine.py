@@ -7,7 +7,7 @@ samplers, guidance, prompts and kinds go together as long as their latents have 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,6 +73,16 @@ class Diffusion:
         request = _asked(work)
         self._models.prepare(request.model, request.name)
 
+    def prefetch(self, work: Work, wanted: Callable[[], bool]) -> None:
+        """Read the model into main memory, off the device's thread."""
+        request = _asked(work)
+        self._models.prefetch(request.model, request.name, wanted)
+
+    def ready(self, work: Work) -> bool:
+        """Whether the model is on the device."""
+        request = _asked(work)
+        return self._models.ready(request.model, request.name)
+
     def lease(self, model: str, kind: str) -> Lease:
         """The parts that a request of this kind would run on."""
         return self._models.lease(model, kind)
@@ -80,6 +90,9 @@ class Diffusion:
     @torch.inference_mode()
     def begin(self, work: Work) -> Pictures:
         """Text encoded, photo encoded, noise drawn. Raises `Refusal` for a photo or mask that will not do."""
+        return self._models.roomily(lambda: self._leased(work))
+
+    def _leased(self, work: Work) -> Pictures:
         request = _asked(work)
         lease = self.lease(request.model, request.name)
         try:

@@ -10,10 +10,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self, TypeVar
 
-from engines.engine import Busy
-from engines.words import Refusal, Words
+from engines.models.host import HostCache, always
+from engines.models.room import Attaches, Place, check, leaving, put_on, twice
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +25,9 @@ class Piece:
     role: str  # tokenizer, text_encoder, vae, unet
     hash: str  # of its configuration and weights
     size: int  # bytes once loaded
-    load: Callable[[], Any]
+    load: Callable[[], Any]  # onto its device
     on: tuple[str, ...] = ()  # hashes of the pieces it is put on (a LoRA): it leaves when one of them does
-
-
-class Attaches(Protocol):
-    """What a piece with an `on` loads."""
-
-    def attach(self, things: Mapping[str, Any]) -> None:
-        """Put it on the model's other pieces, by role. Raises `Refusal`, with nothing changed."""
-        ...
-
-    def detach(self) -> None: ...
+    read: Callable[[], Any] | None = None  # from disk into main memory, for those that a `HostCache` may keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +42,25 @@ class Blueprint:
     in_channels: int = 4  # 9 = made for inpainting: [latents, mask, masked photo]
     native: int = 512  # the side in pixels it was trained at
     scale: int = 8  # pixels a latent cell
+
+    def parts(self, things: Mapping[str, Any], device: str, dtype: str) -> Parts:
+        """The model with its pieces, by role, loaded."""
+        return Parts(
+            name=self.name,
+            hash=self.hash,
+            tokenizer=things.get("tokenizer"),
+            text_encoder=things.get("text_encoder"),
+            vae=things.get("vae"),
+            unet=things.get("unet"),
+            scheduler_config=self.scheduler_config,
+            prediction_type=self.prediction_type,
+            in_channels=self.in_channels,
+            native=self.native,
+            scale=self.scale,
+            device=device,
+            dtype=dtype,
+            hashes={piece.role: piece.hash for piece in self.pieces},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +84,7 @@ class Parts:
 
     @property
     def adapter(self) -> str:
-        """The LoRA that this model's rows of a batch want on the shared UNet and text encoder; "" for none."""
+        """The LoRA that this model's rows of a batch want on the shared modules; "" for none."""
         return self.hashes.get("lora", "")
 
 
@@ -126,6 +138,7 @@ class Models:
         budget: bytes that the pieces may take together, or None for no limit.
         device, dtype: told in `Parts`; `read` has seen to it that the pieces load there.
         emptied: called after evictions, so that the device's allocator can let go of its memory.
+        host: where what leaves is kept and what comes is read ahead; None where the device's memory is the host's.
     """
 
     def __init__(
@@ -136,17 +149,36 @@ class Models:
         device: str = "cpu",
         dtype: str = "float32",
         emptied: Callable[[], None] = lambda: None,
+        host: HostCache | None = None,
     ) -> None:
         self._read = read
         self._budget = budget
         self.device = device
         self.dtype = dtype
         self._emptied = emptied
+        self._host = host or HostCache(0, lambda thing, device: thing, lambda thing: thing)
+        self._known: dict[tuple[str, str], Blueprint] = {}  # what `prepare` found: name and kind → plan
         self._held: OrderedDict[str, _Held] = OrderedDict()  # by hash, least recently used first
 
     def prepare(self, name: str, kind: str) -> None:
         """Fetch and hash what `lease` will need. For another thread, so that the device need not wait."""
-        self._read(name, kind)
+        self._known[name, kind] = self._read(name, kind)
+
+    def prefetch(self, name: str, kind: str, wanted: Callable[[], bool] = always) -> None:
+        """Read what `lease` will need into main memory, while the device works on. For another thread.
+
+        Takes nothing from the device, and of the host's memory what nobody uses. A piece being read when it is no
+        longer `wanted` is dropped.
+        """
+        plan = self._known.get((name, kind))
+        for piece in plan.pieces if plan else ():
+            if piece.read is not None and not self.warm(piece.hash):
+                self._host.fetch((piece.hash, self.dtype), piece.size, piece.read, wanted)
+
+    def ready(self, name: str, kind: str) -> bool:
+        """Whether `lease` would load nothing, as far as `prepare` has found out. From any thread, at once."""
+        plan = self._known.get((name, kind))
+        return plan is not None and all(self.warm(piece.hash) for piece in plan.pieces)
 
     def lease(self, name: str, kind: str) -> Lease:
         """The model's parts, loaded where they are not yet.
@@ -162,7 +194,24 @@ class Models:
 
         Raises `Refusal` and `Busy` as `lease` does.
         """
-        self._make_room(plan)
+        return self.roomily(lambda: self._lease(plan))
+
+    def roomily(self, do: Callable[[], T]) -> T:
+        """`do`; where the memory is not enough for it, once more after all that is idle was evicted."""
+        return twice(do, self._free)
+
+    def _free(self, error: str) -> None:
+        if error == "MemoryError":
+            self._host.clear()
+        self.clear()
+
+    def _lease(self, plan: Blueprint) -> Lease:
+        with self._host.reserved([(piece.hash, self.dtype) for piece in plan.pieces]):
+            wanted = {piece.hash: piece.size for piece in plan.pieces}
+            self._evict(leaving(plan.name, wanted, self._places(), self._budget))
+            return self._leased(plan)
+
+    def _leased(self, plan: Blueprint) -> Lease:
         taken: list[Piece] = []
         try:
             things: dict[str, Any] = {}
@@ -173,7 +222,7 @@ class Models:
         except BaseException:
             self._give_back(tuple(taken))
             raise
-        return Lease(self._parts(plan, things), self, plan.pieces, things)
+        return Lease(plan.parts(things, self.device, self.dtype), self, plan.pieces, things)
 
     def warm(self, hash: str) -> bool:
         """Whether a piece is in memory."""
@@ -203,49 +252,36 @@ class Models:
         return sum(held.piece.size for held in list(self._held.values()))
 
     def forget(self, hash: str) -> None:
-        """Drop one piece, if nobody leases it."""
+        """Drop one piece and the adapters on it, if nobody leases it."""
         if hash in self._held and not self._held[hash].leases:
-            self._evict([hash])
+            self._evict([*put_on(hash, self._places()), hash])
 
     def clear(self) -> None:
         """Drop everything that is not leased."""
         self._evict([hash for hash, held in self._held.items() if not held.leases])
 
-    def _make_room(self, plan: Blueprint) -> None:
-        wanted = {piece.hash: piece.size for piece in plan.pieces}
-        whole = sum(wanted.values())
-        if self._budget is None:
-            return
-        if whole > self._budget:
-            raise Refusal(_TOO_LARGE(name=plan.name, need=_gib(whole), have=_gib(self._budget)))
-        missing = sum(size for hash, size in wanted.items() if hash not in self._held)
-        idle = [hash for hash, held in self._held.items() if not held.leases and hash not in wanted]
-        short = self.used + missing - self._budget
-        if short > sum(self._held[hash].piece.size for hash in idle):
-            raise Busy(_BUSY(name=plan.name, need=_gib(whole), have=_gib(self._budget)))
-        leaving: dict[str, int] = {}
-        for hash in idle:  # the least recently used leave first, and no more than must
-            if sum(leaving.values()) >= short:
-                break
-            leaving |= {one: self._held[one].piece.size for one in (*self._put_on(hash), hash)}
-        self._evict(list(leaving))
+    def check_integrity(self) -> None:
+        """AssertionError where the books are wrong: over the budget, or an adapter without what it is on."""
+        check(self._places(), self._budget)
 
-    def _put_on(self, hash: str) -> list[str]:
-        """The adapters on a piece; with it idle they are too, for whoever leases them leases it."""
-        return [own for own, held in self._held.items() if hash in held.piece.on]
+    def _places(self) -> dict[str, Place]:
+        return {hash: Place(h.piece.size, h.leases, h.piece.on) for hash, h in self._held.items()}
 
     def _evict(self, hashes: list[str]) -> None:
-        for hash in hashes:
-            held = self._held.pop(hash)
+        going = [self._held.pop(hash) for hash in hashes]
+        for held in going:
             if held.piece.on:
                 held.thing.detach()
+        for held in going:  # now that nothing hangs on it
+            if held.piece.read is not None:
+                self._host.keep((held.piece.hash, self.dtype), held.piece.size, held.thing)
         if hashes:
             self._emptied()
 
     def _take(self, piece: Piece, things: Mapping[str, Any]) -> Any:
         held = self._held.get(piece.hash)
         if held is None:
-            thing = piece.load()
+            thing = self._loaded(piece)
             if piece.on:
                 adapter: Attaches = thing
                 adapter.attach(things)
@@ -254,40 +290,11 @@ class Models:
         self._held.move_to_end(piece.hash)
         return held.thing
 
+    def _loaded(self, piece: Piece) -> Any:
+        if not self._host.budget or piece.read is None:
+            return piece.load()
+        return self._host.take((piece.hash, self.dtype), piece.size, piece.read, self.device)
+
     def _give_back(self, pieces: tuple[Piece, ...]) -> None:
         for piece in pieces:
             self._held[piece.hash].leases -= 1
-
-    def _parts(self, plan: Blueprint, things: Mapping[str, Any]) -> Parts:
-        return Parts(
-            name=plan.name,
-            hash=plan.hash,
-            tokenizer=things.get("tokenizer"),
-            text_encoder=things.get("text_encoder"),
-            vae=things.get("vae"),
-            unet=things.get("unet"),
-            scheduler_config=plan.scheduler_config,
-            prediction_type=plan.prediction_type,
-            in_channels=plan.in_channels,
-            native=plan.native,
-            scale=plan.scale,
-            device=self.device,
-            dtype=self.dtype,
-            hashes={piece.role: piece.hash for piece in plan.pieces},
-        )
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
-
-
-_TOO_LARGE = Words(
-    "The model `{name}` needs {need} of memory, and this device has {have} for models. Choose a smaller model, "
-    "or ask an administrator to raise the memory budget.",
-    "`{name}` 모델에는 메모리 {need}가 필요하지만 이 장치에서 모델이 쓸 수 있는 메모리는 {have}입니다. "
-    "더 작은 모델을 고르거나 관리자에게 메모리 한도를 늘려 달라고 요청해 주세요.",
-)
-_BUSY = Words(
-    "The model `{name}` needs {need} of memory; the {have} for models are taken by work in progress.",
-    "`{name}` 모델에는 메모리 {need}가 필요하지만, 모델용 메모리 {have}를 진행 중인 작업이 쓰고 있습니다.",
-)

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,10 @@ def file_blueprint(
         mine = [told for key, told in tensors.items() if key.startswith(prefix)]
         if not mine:
             raise Refusal(_LACKS(name=name, role=role))
-        load = _loader(path, role, parts, channels, device, dtype)
+        read = _reader(path, role, parts, channels, device, dtype)
         told = json.dumps([hashes[role], parts[role]], sort_keys=True)
-        pieces.append(Piece(role, _sha(told), loading.loaded_size(mine, dtype), load))
+        load = partial(_loaded, read, device)
+        pieces.append(Piece(role, _sha(told), loading.loaded_size(mine, dtype), load, read=read))
     return loading.blueprint(name, tuple(pieces), parts["unet"], parts["vae"], parts["scheduler"])
 
 
@@ -75,10 +77,14 @@ def velocity(path: Path) -> bool:
     return not any(word in path.stem.lower() for word in ("base", "512"))
 
 
-def _loader(
+def _loaded(read: Callable[[], Any], device: str) -> Any:
+    return loading.placed(read(), device)
+
+
+def _reader(
     path: Path, role: str, parts: Mapping[str, Config], channels: int, device: str, dtype: str
 ) -> Callable[[], Any]:
-    def load() -> Any:
+    def read() -> Any:
         import diffusers
         import torch
 
@@ -93,9 +99,9 @@ def _loader(
                 torch_dtype=getattr(torch, dtype),
                 **others,
             )
-            return loading.placed(getattr(pipe, role).to(getattr(torch, dtype)), device)
+            return loading.laid_out(getattr(pipe, role).to(getattr(torch, dtype)), role, device)
 
-    return load
+    return read
 
 
 def _tokenizer(base: str) -> Piece:

@@ -17,6 +17,7 @@ from engines.engine import Packing, Prepares, Run
 from engines.events import Failed, Finished, Progress, Started
 from engines.requests import Request
 from engines.serving import endings, giving
+from engines.serving.affinity import next_of, read_ahead
 from engines.serving.budget import Budget
 from engines.serving.makers import Factory, Makers
 from engines.serving.scheduler import Scheduler
@@ -160,6 +161,7 @@ class Lane:
         try:
             if not ticket.cancelled:
                 engine.prepare(ticket.work)
+                read_ahead(engine, ticket.work, lambda: not ticket.cancelled)
         except Exception as error:
             ticket.failure = failures.failed(error)
         self._inbox.put(ticket)
@@ -172,7 +174,7 @@ class Lane:
             if self._ending and (self._ends_next or not begins):
                 self._end(self._ending.popleft())
             elif begins:
-                self._begin(self._waiting.popleft())
+                self._begin(next_of(self._waiting))
             else:
                 return
             self._ends_next = not self._ends_next

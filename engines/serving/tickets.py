@@ -32,6 +32,7 @@ class Ticket:
     ending: Ending | None = None  # its finish, begun
     lent: bool = False  # its run has given memory to others
     failure: Failed | None = None  # of its `prepare`
+    passed: int = 0  # how many that came later began before it
     seconds: float = 0.0  # of the device, shared out by cost
 
     @property

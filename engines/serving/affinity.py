@@ -1,0 +1,70 @@
+"""Whose model is on the device already may begin first, but nobody is passed over more than a few times.
+
+A switch of models costs seconds; so works that wait take a work of the model at hand before them, `BOUND` times at
+most each. The order of works of one model never changes, and nobody waits for ever (tests/test_affinity.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from engines.engine import Prefetches, Work
+from engines.failures import out_of_memory
+from engines.serving.tickets import Ticket
+
+log = logging.getLogger(__name__)
+
+BOUND = 4  # times that one work is passed over
+
+
+class Line(Protocol):
+    """What `collections.deque` and `list` both are."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, at: int, /) -> Ticket: ...
+    def __delitem__(self, at: int, /) -> None: ...
+
+
+def choose(ready: Sequence[bool], passed: Sequence[int], bound: int = BOUND) -> int:
+    """Who of a line begins: the first whose model is ready, unless somebody before it was passed over too often.
+
+    Args:
+        ready: whether each one's model is on the device, the longest waiting first; not empty.
+        passed: how often each was passed over.
+    """
+    for at, warm in enumerate(ready):
+        if warm:
+            return at
+        if passed[at] >= bound:
+            break
+    return 0
+
+
+def next_of(line: Line, bound: int = BOUND) -> Ticket:
+    """Take out of the line who begins now; those before it have been passed over once more."""
+    tickets = [line[at] for at in range(len(line))]
+    at = choose([_ready(ticket) for ticket in tickets], [ticket.passed for ticket in tickets], bound)
+    for ticket in tickets[:at]:
+        ticket.passed += 1
+    del line[at]
+    return tickets[at]
+
+
+def _ready(ticket: Ticket) -> bool:
+    """Engines that cannot tell are never in another's way: for them the line is a line."""
+    engine: object = ticket.engine
+    return not isinstance(engine, Prefetches) or engine.ready(ticket.work)
+
+
+def read_ahead(engine: object, work: Work, wanted: Callable[[], bool]) -> None:
+    """Bring the work's model nearer, where the engine can. For want of memory it is left to `begin`."""
+    if not isinstance(engine, Prefetches):
+        return
+    try:
+        engine.prefetch(work, wanted)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        log.warning("job %d: no memory to read its model ahead", work.id)
