@@ -15,7 +15,7 @@ from bot.answers.interrogated import is_words
 from bot.commands.cancel import cancel
 from bot.commands.command import Tools
 from bot.commands.history import turned
-from bot.commands.pause import pause, resume
+from bot.commands.pause import pause, resumed
 from bot.intake import Intake
 from bot.keeping import Keeping
 from bot.many.assembly import SHEET
@@ -93,7 +93,7 @@ class Presses:
         return _say(press, await pause(self.tools, press.person, job.id))
 
     async def _resume(self, press: Press, job: Job) -> Message:
-        return _say(press, await resume(self.tools, press.person, job.id))
+        return await resumed(self.tools, press, job.id)
 
     async def _reroll(self, press: Press, job: Job) -> Message:
         return await self._again(press, _request(job), seed=self.tools.rng(SEEDS))

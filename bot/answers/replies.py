@@ -95,7 +95,8 @@ def answer(job: Job, shown: Sequence[Shown], *, limits: Limits) -> Message:
     if job.state == "done":
         return _done(job, shown, limits)
     if job.state == "failed":
-        return _failed(job, limits)
+        failed = _failed(job, limits)
+        return training_replies.broken(job, failed) if job.command == training_replies.TRAINING else failed
     return _ended(job, _WORDS[job.state])
 
 

@@ -1,14 +1,21 @@
-"""/pause and /resume: a training that gives way for as long as its owner likes, and goes on where it was."""
+"""/pause and /resume: a training that gives way for as long as its owner likes, and goes on where it was.
+
+/resume also goes on with one that failed, as a new job (`bot.training.again`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bot.commands.command import Command, Tools, say
-from bot.talk import Invocation, Message, Person
+from bot.talk import Invocation, Message, Person, Press
 from engines.forms import param
 from engines.words import Refusal, Words
+
+if TYPE_CHECKING:
+    from storage.jobs import Job
 
 PAUSABLE = ("train",)  # what goes on from a checkpoint
 
@@ -40,7 +47,10 @@ class Pause(Command):
 class Resume(Command):
     name: ClassVar[str] = "resume"
     title: ClassVar[Words] = Words("Resume a training", "학습 계속")
-    about: ClassVar[Words] = Words("Go on with a paused training", "멈춘 학습을 이어서 합니다")
+    about: ClassVar[Words] = Words(
+        "Go on with a training that was paused or that failed",
+        "일시정지했거나 실패한 학습을 이어서 합니다",
+    )
 
     job: int = param(
         "int",
@@ -52,9 +62,28 @@ class Resume(Command):
         aliases=("id", "number"),
     )
 
+    batch: int | None = param(
+        "int",
+        Words("After a failure: photos at once", "실패한 학습: 한 번에 학습할 사진 수"),
+        Words("batch", "배치"),
+        None,
+        low=1,
+        high=32,
+    )
+    learning_rate: float | None = param(
+        "float",
+        Words("After a failure: another learning rate", "실패한 학습: 새 학습률"),
+        Words("learning rate", "학습률"),
+        None,
+        low=1e-8,
+        high=0.1,
+        aliases=("lr",),
+    )
+
     async def answer(self, tools: Tools, said: Invocation) -> Message:
-        number = self.job or await _newest(tools, said.person, ("paused",))
-        return say(said, await resume(tools, said.person, number))
+        number = self.job or await _newest(tools, said.person, ("paused", "failed"))
+        changes = {"batch": self.batch, "learning_rate": self.learning_rate}
+        return await resumed(tools, said, number, changes)
 
 
 async def pause(tools: Tools, person: Person, number: int) -> Words:
@@ -69,8 +98,24 @@ async def pause(tools: Tools, person: Person, number: int) -> Words:
     return _PAUSED(id=number)
 
 
+async def resumed(
+    tools: Tools, said: Invocation | Press, number: int, changes: Mapping[str, Any] | None = None
+) -> Message:
+    """Let training `number` go on, paused or failed. Raises `Refusal`."""
+    from bot.training.again import go_on  # which places orders, whose commands these are
+
+    changes = {name: value for name, value in (changes or {}).items() if value is not None}
+    job = await _check(tools, said.person, number)
+    if job.state == "failed":
+        return await go_on(tools, job, said.person, said.place, said.language, changes)
+    if changes:
+        raise Refusal(_AS_IT_WAS(id=number))
+    words = await resume(tools, said.person, number)
+    return Message("said", words.of(said.language))
+
+
 async def resume(tools: Tools, person: Person, number: int) -> Words:
-    """Let training `number` go on. Raises `Refusal`."""
+    """Let paused training `number` go on. Raises `Refusal`."""
     await _check(tools, person, number)
     if await tools.store.jobs.resume(number) is None:
         raise Refusal(_NOT_PAUSED(id=number))
@@ -79,7 +124,7 @@ async def resume(tools: Tools, person: Person, number: int) -> Words:
     return _RESUMED(id=number)
 
 
-async def _check(tools: Tools, person: Person, number: int) -> None:
+async def _check(tools: Tools, person: Person, number: int) -> Job:
     job = await tools.store.jobs.get(number)
     if job is None:
         raise Refusal(_UNKNOWN(id=number))
@@ -87,6 +132,7 @@ async def _check(tools: Tools, person: Person, number: int) -> None:
         raise Refusal(_NOT_YOURS(id=number))
     if job.command not in PAUSABLE:
         raise Refusal(_NO_TRAINING(id=number))
+    return job
 
 
 async def _newest(tools: Tools, person: Person, states: tuple[str, ...]) -> int:
@@ -111,7 +157,13 @@ _NO_TRAINING = Words(
     "학습만 일시정지할 수 있습니다. #{id} 작업은 `/cancel {id}` 로 취소할 수 있습니다.",
 )
 _NOT_RUNNING = Words("#{id} neither runs nor waits.", "#{id} 작업은 실행 중이거나 대기 중이 아닙니다.")
-_NOT_PAUSED = Words("#{id} is not paused.", "#{id} 작업은 일시정지 상태가 아닙니다.")
+_NOT_PAUSED = Words(
+    "#{id} is neither paused nor failed.", "#{id} 작업은 일시정지되었거나 실패한 상태가 아닙니다."
+)
+_AS_IT_WAS = Words(
+    "#{id} did not fail, so it goes on as it was: `/resume {id}` without other options.",
+    "#{id} 작업은 실패한 것이 아니므로 설정을 바꿀 수 없습니다. 다른 옵션 없이 `/resume {id}` 를 입력해 주십시오.",
+)
 _PAUSED = Words(
     "Paused #{id}; `/resume {id}` goes on where it was.",
     "#{id} 작업을 일시정지했습니다. `/resume {id}` 로 이어서 합니다.",

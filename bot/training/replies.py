@@ -52,6 +52,13 @@ def unreviewed(job: Job, failed: Message) -> Message:
     return dataclasses.replace(failed, buttons=_buttons(job, "change", "discard"))
 
 
+def broken(job: Job, failed: Message) -> Message:
+    """A training failed: it can go on from its last checkpoint, but not where what it was given was at fault."""
+    if (job.error or {}).get("code") == "input":
+        return failed
+    return dataclasses.replace(failed, buttons=(*_buttons(job, "resume"), *failed.buttons))
+
+
 def trained(job: Job, shown: Sequence[Shown], limits: Limits) -> Message:
     """The report: what was learnt, how, and where the model is."""
     train = Train.from_json(job.request)

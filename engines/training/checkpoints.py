@@ -101,13 +101,16 @@ def newest(folder: Path) -> Checkpoint | None:
     """The newest valid checkpoint in `folder`; what is broken or half-written is passed over."""
     for part in folder.glob(f"{PART}*"):
         shutil.rmtree(part, ignore_errors=True)
-    for path in _numbered(folder):
-        if valid(path):
-            state = json.loads((path / STATE).read_text())
-            return Checkpoint(
-                state.pop("step"), state, load_file(path / WEIGHTS), load_file(path / OPTIMIZER)
-            )
-    return None
+    path = newest_path(folder)
+    if path is None:
+        return None
+    state = json.loads((path / STATE).read_text())
+    return Checkpoint(state.pop("step"), state, load_file(path / WEIGHTS), load_file(path / OPTIMIZER))
+
+
+def newest_path(folder: Path) -> Path | None:
+    """Where the newest valid checkpoint is."""
+    return next((path for path in _numbered(folder) if valid(path)), None)
 
 
 def valid(path: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from engines.engine import Packing, Work
 from engines.models import catalogue
 from engines.models.memory import Blueprint, Lease, Models, Piece
-from engines.training import checkpoints, classes, finishing, samples, ticks, views
+from engines.training import checkpoints, classes, finishing, going_on, samples, ticks, views
 from engines.training import run as runs_
 from engines.training.concepts import Concept, Order, concepts, path_of
 from engines.training.export import Origin, is_of
@@ -80,6 +80,7 @@ class DreamBooth:
     def _begun(self, work: Work, request: Train, told: Sequence[Concept], leases: list[Lease]) -> Training:
         parts = leases[0].parts
         side = runs_.side(request, parts)
+        taken_over = going_on.take_over(work, request)
         made = self._learner(work, request, leases)
         wanted = classes.wanted(request, told, work.folder)
         told = classes.with_pictures(told, wanted)
@@ -109,6 +110,7 @@ class DreamBooth:
             record=Record(work.folder, [c.name for c in told], step),
             side=side,
             batch=request.batch,
+            notes=taken_over,
         )
         self._placed(run, kept)
         return run
@@ -137,9 +139,11 @@ class DreamBooth:
         if kept is not None:
             run.done = run.timeline.after_step(kept.step)
             run.saved = kept.step
-            run.batch, run.halved = kept.state["batch"], kept.state["halved"]
+            run.batch = min(kept.state["batch"], run.batch)
+            run.halved = kept.state["halved"] and run.batch == kept.state["batch"]
             run.seconds = kept.state["seconds"]
-            run.notes.append(_RESUMED(step=kept.step))
+            if not run.notes:
+                run.notes.append(_RESUMED(step=kept.step))
             ticks.earlier_samples(run)
         else:
             run.done = classes.made_ticks(run.wanted)
@@ -266,7 +270,7 @@ def _look(concept: Concept, files: Mapping[str, Path]) -> None:
 def _kept(work: Work, made: Learner) -> checkpoints.Checkpoint | None:
     """The checkpoint to go on from, put back into `made`; none of another training's."""
     kept = checkpoints.newest(work.folder)
-    if kept is None or kept.state["training"] != fingerprint(work):
+    if kept is None or kept.state["training"] != going_on.lineage(_asked(work)):
         return None
     runs_.restore(made, kept)
     return kept

@@ -174,6 +174,7 @@ class Train(Finer):
         high=SEEDS - 1,
     )
     concepts: tuple[dict[str, Any], ...] = ()
+    earlier: int = 0  # the failed job whose checkpoint it goes on from
 
     @property
     def model_kind(self) -> str:

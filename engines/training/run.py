@@ -21,6 +21,7 @@ from engines.training.accelerated import Accelerated
 from engines.training.checkpoints import Checkpoint
 from engines.training.concepts import Concept, Order
 from engines.training.export import Origin
+from engines.training.going_on import lineage
 from engines.training.learner import Learner
 from engines.training.record import Record
 from engines.training.request import FULL, LORA, NORMAL, Train
@@ -179,7 +180,7 @@ def state(run: Training) -> dict[str, Any]:
     """What a checkpoint says beside its tensors."""
     scaler = run.learner.accelerated.scaler
     return {
-        "training": fingerprint(run.work),
+        "training": lineage(run.request),
         "schedule": {k: v for k, v in run.learner.schedule.state_dict().items() if k != "lr_lambdas"},
         "scaler": None if scaler is None else scaler.state_dict(),
         "batch": run.batch,
@@ -199,10 +200,14 @@ def restore(made: Learner, kept: Checkpoint) -> None:
         for name, parameter in made.trained.items():
             parameter.copy_(kept.weights[name])
     checkpoints.restore_optimizer(made.optimizer, kept.optimizer)
+    base = list(made.schedule.base_lrs)  # as asked now: a training that broke goes on with a lower one
     made.schedule.load_state_dict(
-        {**kept.state["schedule"], "lr_lambdas": [None] * len(made.optimizer.param_groups)}
+        {**kept.state["schedule"], "base_lrs": base, "lr_lambdas": [None] * len(base)}
     )
-    for group, rate in zip(made.optimizer.param_groups, made.schedule.get_last_lr(), strict=True):
+    at = made.schedule.last_epoch
+    rates = [rate * share(at) for rate, share in zip(base, made.schedule.lr_lambdas, strict=True)]
+    made.schedule._last_lr = rates
+    for group, rate in zip(made.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
     if made.accelerated.scaler is not None and kept.state["scaler"] is not None:
         made.accelerated.scaler.load_state_dict(kept.state["scaler"])

@@ -14,11 +14,11 @@ from PIL import Image
 
 from engines import failures, recipe
 from engines.training import checkpoints, classes, drawing, rows
-from engines.training.learner import BROKEN, Step
+from engines.training.learner import BROKEN, Broken, Step
 from engines.training.run import Training, checkpoint
 from engines.training.samples import Item, Round
 from engines.training.timeline import Tick
-from engines.words import Refusal, Words
+from engines.words import Words
 
 Take = Callable[[], None]
 
@@ -88,7 +88,7 @@ def save(run: Training, number: int) -> None:
     Raises `Refusal` where the weights are no numbers any more: the checkpoint before is the last good one.
     """
     if not run.learner.sound:
-        raise Refusal(BROKEN(rate=f"{run.learner.rate:g}"))
+        raise Broken(BROKEN(rate=f"{run.learner.rate:g}"))
     run.record.sync()
     made = checkpoint(run, number)
     checkpoints.save(run.work.folder, made, run.request.keep)
