@@ -42,6 +42,7 @@ def packing(work: Work, request: Diffusion, parts: Parts, frame: Frame, made: li
         "hash": parts.hash,
         "dtype": parts.dtype,
         "versions": versions(),
+        **({"prompt_noise": parts.prompt_noise} if parts.prompt_noise else {}),
     }
     jobs = list(zip(request.seeds, made, strict=True))
     return lambda: tuple(_written(work, request, frame, facts, i, *job) for i, job in enumerate(jobs))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -46,6 +48,24 @@ def _encoded(parts: Parts, text: str) -> torch.Tensor:
         states = encoder(tokens.input_ids.to(parts.device), attention_mask=mask)[0]
     result: torch.Tensor = states.to(parts.unet.dtype)
     return result
+
+
+def shaken(text: torch.Tensor, noise: float, seeds: Sequence[int]) -> torch.Tensor:
+    """(n, tokens, width) with each picture's own noise, `noise` standard deviations of its text (MAGIC).
+
+    Drawn from the picture's seed alone, by a generator of its own: its other randomness stays as it was.
+    """
+    if not noise:
+        return text
+    drawn = [torch.randn(text.shape[1:], generator=_own(seed)) for seed in seeds]
+    strength = noise * text.float().std(dim=(1, 2), keepdim=True)
+    return (text + strength * torch.stack(drawn).to(text.device)).to(text.dtype)
+
+
+def _own(seed: int) -> torch.Generator:
+    """A generator apart from the latents', which begins from the bare seed. (torch looks at 32 bits of a seed only.)"""
+    told = hashlib.sha256(f"words {seed}".encode()).digest()
+    return torch.Generator("cpu").manual_seed(int.from_bytes(told[:4], "little"))
 
 
 def left_out(tokenizer: Any, text: str) -> str:

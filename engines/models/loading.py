@@ -6,6 +6,7 @@ functions that load, never before.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from engines.models import catalogue
+from engines.models import catalogue, trained
 from engines.models.files import Stamp, header
 from engines.models.files import stamp as stamp_of
 from engines.models.memory import Blueprint, Piece
@@ -64,7 +65,8 @@ def reader(
         if base is not None:
             stamp = (*stamp, (base.hash, 0, 0))
         if path not in seen or seen[path][0] != stamp:
-            seen[path] = (stamp, _blueprint(model.name, path, device, dtype, base))
+            made = _blueprint(model.name, path, device, dtype, base)
+            seen[path] = (stamp, dataclasses.replace(made, prompt_noise=trained.prompt_noise(path)))
         return seen[path][1]
 
     return read

@@ -42,6 +42,7 @@ class Blueprint:
     in_channels: int = 4  # 9 = made for inpainting: [latents, mask, masked photo]
     native: int = 512  # the side in pixels it was trained at
     scale: int = 8  # pixels a latent cell
+    prompt_noise: float = 0.0  # on the prompt's embedding, in its standard deviations, as it was trained with
 
     def parts(self, things: Mapping[str, Any], device: str, dtype: str) -> Parts:
         """The model with its pieces, by role, loaded."""
@@ -60,6 +61,7 @@ class Blueprint:
             device=device,
             dtype=dtype,
             hashes={piece.role: piece.hash for piece in self.pieces},
+            prompt_noise=self.prompt_noise,
         )
 
 
@@ -81,6 +83,7 @@ class Parts:
     device: str
     dtype: str  # "float32", "bfloat16", "float16"
     hashes: Mapping[str, str]  # role → the piece's hash
+    prompt_noise: float = 0.0
 
     @property
     def adapter(self) -> str:

@@ -61,6 +61,15 @@ def said(told: Mapping[str, Any], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def prompt_noise(path: Path) -> float:
+    """The noise on the prompt's embedding that the model at `path` was trained with, and wants in use: 0..1."""
+    try:
+        value = card(path).get("prompt_noise", 0.0)
+    except (OSError, ValueError):
+        return 0.0
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else 0.0
+
+
 def formerly(told: Mapping[str, Any]) -> tuple[str, ...]:
     """Names it had before, which it still answers to."""
     names = told.get("formerly", ())

@@ -21,7 +21,7 @@ from torch import nn
 from engines.models.memory import Blueprint
 from engines.training.checkpoints import sync_file, sync_folder
 from engines.training.concepts import Concept
-from engines.training.request import LORA, Train
+from engines.training.request import DEFECT, LORA, Train
 
 CARD, LIST = "model.json", "concepts_list.json"
 FROZEN = ("tokenizer", "text_encoder", "vae", "scheduler")
@@ -156,6 +156,7 @@ def card(
         "name": request.save_as,
         "kind": "lora" if request.method == LORA else "pipeline",
         "mode": request.mode,
+        "prompt_noise": request.prompt_noise if request.mode == DEFECT else 0.0,
         "base": base.plan.name,
         "base_hash": base.plan.hash,
         "licence": base.licence,
