@@ -1,7 +1,6 @@
 """Models in memory under a byte budget: who leases what, and who leaves when it gets full.
 
-A model is a handful of pieces (tokenizer, text encoder, VAE, UNet), each known by the hash of its content, so
-that fine-tunes and siblings share what is equal. A leased piece is never evicted. Importing this loads no torch.
+A model is pieces known by the hash of their content, so that siblings share them; a leased piece stays. No torch here.
 """
 
 from __future__ import annotations
@@ -16,13 +15,14 @@ from engines.models.host import HostCache, always
 from engines.models.room import Attaches, Place, check, leaving, put_on, twice
 
 T = TypeVar("T")
+ROLES = ("tokenizer", "text_encoder", "vae", "unet")  # of a diffusion model's pieces
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """One component as it lies on disk."""
 
-    role: str  # tokenizer, text_encoder, vae, unet
+    role: str  # one of `ROLES`, or another's own
     hash: str  # of its configuration and weights
     size: int  # bytes once loaded
     load: Callable[[], Any]  # onto its device
@@ -49,10 +49,7 @@ class Blueprint:
         return Parts(
             name=self.name,
             hash=self.hash,
-            tokenizer=things.get("tokenizer"),
-            text_encoder=things.get("text_encoder"),
-            vae=things.get("vae"),
-            unet=things.get("unet"),
+            **{role: things.get(role) for role in ROLES},
             scheduler_config=self.scheduler_config,
             prediction_type=self.prediction_type,
             in_channels=self.in_channels,
@@ -141,7 +138,7 @@ class Models:
         budget: bytes that the pieces may take together, or None for no limit.
         device, dtype: told in `Parts`; `read` has seen to it that the pieces load there.
         emptied: called after evictions, so that the device's allocator can let go of its memory.
-        host: where what leaves is kept and what comes is read ahead; None where the device's memory is the host's.
+        host: keeps what leaves, and what is read ahead; None where the device's memory is the host's.
     """
 
     def __init__(
