@@ -19,7 +19,7 @@ from bot.settings.config import Config
 from bot.talk import Platform
 from engines.models import catalogue
 from engines.models.catalogue import Model
-from engines.serving.pool import Pool
+from engines.serving.serves import Serves
 from engines.studio import open_pool
 from engines.words import Refusal
 from storage.store import Store
@@ -35,7 +35,7 @@ class Studio:
 
     store: Store
     desk: Desk
-    pool: Pool
+    pool: Serves
 
 
 def known(config: Config) -> list[Model]:
@@ -46,7 +46,7 @@ def known(config: Config) -> list[Model]:
 
 @asynccontextmanager
 async def studio(
-    config: Config, platforms: Sequence[Platform], pool: Pool | None = None
+    config: Config, platforms: Sequence[Platform], pool: Serves | None = None
 ) -> AsyncIterator[Studio]:
     """Everything running inside the `async with`; on leaving, the step in hand ends and nothing is lost.
 
@@ -56,6 +56,7 @@ async def studio(
     pool = pool or open_pool(config.engine_settings())
     async with await Store.open(config.data) as store, PictureReader(config.picture_limits()) as reader:
         await asyncio.to_thread(batches.clear, config.data)
+        await pool.start()
         outbox = Outbox(store, {p.name: p for p in platforms}, shrink=reader.shrink)
         metrics = Metrics(store, pool)
         dispatcher = Dispatcher(
@@ -76,7 +77,6 @@ async def studio(
             heard=metrics.heard,
             devices=pool.status,
         )
-        await pool.start()
         listening = {p.name for p in platforms}
         async with asyncio.TaskGroup() as tasks:
             work = [dispatcher.run(), outbox.run(), metrics.serve(config.metrics.host, config.metrics.port)]
@@ -103,7 +103,7 @@ async def _listen(platform: Platform, desk: Desk, listening: set[str]) -> None:
         log.error("%s is left out: %s", platform.name, refusal.words.en)
 
 
-async def serve(config: Config, platforms: Sequence[Platform], pool: Pool | None = None) -> None:
+async def serve(config: Config, platforms: Sequence[Platform], pool: Serves | None = None) -> None:
     """Run until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

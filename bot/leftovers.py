@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Container
 from pathlib import Path
 
+from engines.serving.attempts import ATTEMPT
 from storage.drafts import KEPT
 from storage.store import Store
 
@@ -35,8 +36,8 @@ async def over(store: Store, number: int, folder: Path) -> None:
 
 
 def resumable(folder: Path) -> bool:
-    """Whether there is a checkpoint."""
-    return any(folder.glob("checkpoint*"))
+    """Whether there is a checkpoint: in the job's own folder, or in that of an attempt that was cut off."""
+    return any(folder.glob("checkpoint*")) or any(folder.glob(f"{ATTEMPT}*/checkpoint*"))
 
 
 def _folders(work: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from bot.talk import Message
 from engines.engine import Work
 from engines.events import Event, Failed, Finished
-from engines.serving.pool import Pool
+from engines.serving.serves import Serves
 from engines.words import Words
 from storage.store import Store
 
@@ -37,7 +37,7 @@ LONG = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 class Metrics:
     """The studio's figures since it started. Mutable; touched by the event loop alone."""
 
-    def __init__(self, store: Store, pool: Pool) -> None:
+    def __init__(self, store: Store, pool: Serves) -> None:
         self._store, self._pool = store, pool
         self.registry = CollectorRegistry()
         to = self.registry
@@ -112,7 +112,7 @@ class Metrics:
 class Measured:
     """A pool whose runs are counted as they end."""
 
-    def __init__(self, pool: Pool, metrics: Metrics) -> None:
+    def __init__(self, pool: Serves, metrics: Metrics) -> None:
         self._pool, self._metrics = pool, metrics
 
     def hold(self, job: int) -> None:

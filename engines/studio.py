@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engines import devices
 from engines.devices import Device
@@ -17,6 +18,11 @@ from engines.requests import Cleanup, Img2Img, Inpaint, Interrogate, RemoveBackg
 from engines.serving.lane import Pace
 from engines.serving.makers import Factory
 from engines.serving.pool import Pool
+from engines.serving.serves import Serves
+from engines.words import Refusal
+
+if TYPE_CHECKING:
+    from engines.serving.ray_cluster import Seat
 
 CPU_TICK, GPU_TICK = 0.4, 0.2  # seconds that a shared step may take
 
@@ -38,10 +44,48 @@ class EngineSettings:
     preview_every: int = 5  # steps; 0 = no previews
     background_share: float = 0.1  # the least part of a device for training while people wait
     tick_seconds: float = 0.0  # that a shared step may take; 0 = by device
+    backend: str = "local"  # or "ray": each device in a process that Ray started, on any machine of a cluster
+    address: str = ""  # of the Ray cluster; "" = one on this machine
+    actors: int = 1  # Ray's, where there is no GPU
 
 
-def open_pool(settings: EngineSettings) -> Pool:
+def open_pool(settings: EngineSettings) -> Serves:
     """The pool of a studio, not started yet.
+
+    Raises:
+        Refusal: a device that is not there, or Ray is asked for and not installed.
+    """
+    return open_cluster(settings) if settings.backend == "ray" else open_devices(settings)
+
+
+def open_cluster(settings: EngineSettings) -> Serves:
+    """The pool of a Ray cluster. Imports Ray, when it starts."""
+    from engines.serving import ray_cluster
+
+    if ray_cluster.installed() is None:
+        raise Refusal(ray_cluster.NOT_INSTALLED)
+    gpus = any(name.startswith(("auto", "cuda")) for name in settings.devices)
+    cluster = ray_cluster.Cluster(settings.address, settings.actors, gpus, settings.threads)
+    ray_cluster.prepare(cluster)
+
+    from engines.serving.ray_pool import RayPool
+
+    there = replace(
+        settings,
+        models=settings.models.resolve(),
+        model_paths=tuple(path.resolve() for path in settings.model_paths),
+    )
+    return RayPool(partial(open_seat, there), cluster, slots=settings.slots)
+
+
+def open_seat(settings: EngineSettings, seat: Seat) -> Pool:
+    """The pool inside of a Ray actor: one device, the GPU that Ray gave it or the CPU."""
+    device, threads = ("cuda:0", settings.threads) if seat.gpus else ("cpu", max(1, int(seat.cpus)))
+    return open_devices(replace(settings, devices=(device,), threads=threads))
+
+
+def open_devices(settings: EngineSettings) -> Pool:
+    """The pool of this machine's own devices.
 
     Raises:
         Refusal: a device that is not there.

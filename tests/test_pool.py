@@ -14,11 +14,12 @@ import pytest
 from engine_conformance import Conformance
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_engine import CPU, Count, Toy
+from pool_conformance import PoolConformance, all_of, ends
+from toy_engine import CPU, Count, Toy, toy_pool
 
 from engines.devices import Device
 from engines.engine import Run, Work
-from engines.events import Event, Failed, Finished, Progress, Started
+from engines.events import Event, Failed, Finished, Progress
 from engines.serving.lane import Pace
 from engines.serving.pool import Pool
 from engines.words import Refusal, Words
@@ -47,6 +48,11 @@ class TestToy(Conformance):
         return engine.held
 
 
+class TestLocalPool(PoolConformance):
+    def pool(self, **toy: Any) -> Pool:
+        return toy_pool(**toy)
+
+
 @asynccontextmanager
 async def pool_of(toy: Toy, **more: Any) -> AsyncIterator[Pool]:
     pool = Pool({Count: lambda device: toy}, [CPU], **more)
@@ -70,32 +76,6 @@ def ask(tmp_path: Path) -> Callable[..., Work]:
     return ask
 
 
-async def all_of(pool: Pool, work: Work) -> list[Event]:
-    async with aclosing(pool.run(work)) as events:
-        return [event async for event in events]
-
-
-def ends(events: list[Event]) -> list[Event]:
-    return [event for event in events if isinstance(event, Finished | Failed)]
-
-
-async def test_a_run_starts_goes_on_and_ends_with_its_files(ask: Any) -> None:
-    toy = Toy(slow=0.01)
-    async with pool_of(toy, pace=Pace(preview_every=2)) as pool:
-        events = await all_of(pool, ask(steps=5))
-    assert isinstance(events[0], Started)
-    assert events[0].device == "cpu"
-    steps = [event.step for event in events if isinstance(event, Progress)]
-    assert steps == sorted(steps)
-    assert any(event.preview for event in events if isinstance(event, Progress))
-    end = events[-1]
-    assert isinstance(end, Finished)
-    assert len(ends(events)) == 1
-    assert end.seconds >= 0.05
-    assert end.artifacts[0].path.read_text()
-    assert toy.held == 0
-
-
 async def test_strangers_share_steps(ask: Any) -> None:
     toy, together = Toy(slow=0.005), threading.Event()
     toy.on_begin = lambda work: None if work.id > 1 else (together.wait(5), None)[1]
@@ -109,37 +89,12 @@ async def test_strangers_share_steps(ask: Any) -> None:
     assert len(steps) < 20, "forty steps alone"
 
 
-async def test_a_bad_request_does_not_fail_its_mates(ask: Any) -> None:
-    toy = Toy()
-    async with pool_of(toy) as pool:
-        works = [ask("kim", steps=6), ask("lee", steps=6, bad_at=3), ask("park", steps=6)]
-        results = await asyncio.gather(*(all_of(pool, work) for work in works))
-    kinds = [type(events[-1]) for events in results]
-    assert kinds == [Finished, Failed, Finished]
-    failure = results[1][-1]
-    assert isinstance(failure, Failed)
-    assert failure.code == "error"
-    assert "bad step" in failure.trace
-    assert "bad step" not in failure.reason.en + failure.reason.ko
-    assert toy.held == 0
-
-
 async def test_too_little_memory_halves_the_batch_and_all_end_well(ask: Any) -> None:
     toy = Toy()
     async with pool_of(toy, pace=Pace(rows=16)) as pool:
         works = [ask(f"p{n}", steps=4, fits=2) for n in range(8)]
         results = await asyncio.gather(*(all_of(pool, work) for work in works))
     assert all(isinstance(events[-1], Finished) for events in results)
-
-
-async def test_a_run_too_large_for_the_memory_fails_alone_with_a_sentence(ask: Any) -> None:
-    toy = Toy()
-    async with pool_of(toy) as pool:
-        works = [ask("kim", steps=4), ask("lee", steps=4, memory_at=2)]
-        good, bad = await asyncio.gather(*(all_of(pool, work) for work in works))
-    assert isinstance(good[-1], Finished)
-    assert isinstance(bad[-1], Failed)
-    assert bad[-1].code == "memory"
 
 
 async def test_torchs_own_memory_error_is_known_by_name(ask: Any) -> None:
@@ -185,23 +140,6 @@ async def test_what_goes_wrong_is_told_wherever_it_does(
     assert toy.held == 0
 
 
-async def test_closing_cancels_within_a_tick_and_gives_everything_back(ask: Any) -> None:
-    toy = Toy(slow=0.02)
-    async with pool_of(toy) as pool:
-        work, other = ask("kim", steps=1000), asyncio.create_task(all_of(pool, ask("lee", steps=30)))
-        async with aclosing(pool.run(work)) as events:
-            async for event in events:
-                if isinstance(event, Progress) and event.step >= 3:
-                    break
-            steps = len([1 for kind, ids in toy.log if kind == "advance" and work.id in ids])
-        after = [ids for kind, ids in toy.log if kind == "advance" and work.id in ids]
-        assert len(after) <= steps + 2
-        assert ("suspend", work.id) in toy.log, "closing waits until the run is off the device"
-        assert isinstance((await other)[-1], Finished)
-        assert ("finish", work.id) not in toy.log
-        assert pool.running() == []
-
-
 async def test_a_work_cancelled_before_it_began_never_begins(ask: Any) -> None:
     toy, hold = Toy(), threading.Event()
     toy.on_begin = lambda work: None if work.id != 1 else (hold.wait(5), None)[1]
@@ -218,17 +156,6 @@ async def test_a_work_cancelled_before_it_began_never_begins(ask: Any) -> None:
             await reading
         assert isinstance((await first)[-1], Finished)
         assert ("begin", second.id) not in toy.log
-
-
-async def test_a_slow_reader_gets_the_newest_and_the_end(ask: Any) -> None:
-    async with pool_of(Toy(), pace=Pace(preview_every=10)) as pool:
-        seen: list[Event] = []
-        async with aclosing(pool.run(ask(steps=500))) as events:
-            async for event in events:
-                seen.append(event)
-                await asyncio.sleep(0.03)
-    assert len(seen) < 100
-    assert isinstance(seen[-1], Finished)
 
 
 async def test_stopping_suspends_what_is_in_flight_and_tells_it_apart_from_failing(ask: Any) -> None:

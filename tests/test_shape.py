@@ -24,6 +24,8 @@ LIGHT = (
     "engine",
     "studio",
     "serving/pool",
+    "serving/serves",
+    "serving/ray_cluster",
     "models/catalogue",
     "compose",
     "devices",
@@ -81,6 +83,12 @@ def test_chat_libraries_are_imported_in_platforms_only() -> None:
     assert breaches(lambda file, name: root_of(name) not in CHATS or file.startswith("bot/platforms/")) == []
 
 
+def test_ray_is_imported_in_its_own_files_only() -> None:
+    assert (
+        breaches(lambda file, name: root_of(name) != "ray" or file.startswith("engines/serving/ray_")) == []
+    )
+
+
 def test_the_database_is_imported_in_storage_only() -> None:
     assert breaches(lambda file, name: root_of(name) != "aiosqlite" or file.startswith("storage/")) == []
 
@@ -107,7 +115,7 @@ def loaded(code: str) -> set[str]:
 def test_the_bot_answers_before_the_models_do() -> None:
     both = loaded("import bot, bot.app, bot.__main__, bot.terminal, bot.demo")
     assert "bot" in both
-    assert both & {*HEAVY, *CHATS} == set()
+    assert both & {*HEAVY, *CHATS, "ray"} == set()
 
 
 def test_the_platforms_load_no_models() -> None:

@@ -1,22 +1,29 @@
 """A small honest engine without torch: a run is a sum that grows by a number drawn from its own seed each step.
 
 It keeps count of what it holds, can be told to fail in every way an engine can, and passes the conformance suite.
+What it does it can write into a journal, for whoever is in another process.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from engines.devices import Device
 from engines.engine import Busy, Ending, Run, Work
 from engines.events import Artifact
 from engines.requests import Request
-from engines.words import Words
+from engines.serving.lane import Pace
+from engines.serving.pool import Pool
+from engines.words import Refusal, Words
 
 CPU = Device("cpu", "a toy", 0)
 
@@ -38,6 +45,8 @@ class Count(Request):
     bad_at: int = -1  # this step raises
     memory_at: int = -1  # this step needs more memory than there is
     fits: int = 10**9  # rows of a step that fit into memory
+    refuse: bool = False  # it is not begun
+    die_at: int = -1  # this step kills the process
 
     @property
     def cost(self) -> float:
@@ -65,16 +74,19 @@ class Toy:
     seats: int = 10**9  # runs at once; beyond that it is `Busy`
     thread: int = 0
     piece: float = 0.0  # seconds of each piece of a finish
+    journal: Path | None = None
 
     def begin(self, work: Work) -> Counting:
         self._on_one_thread()
         request = work.request
         assert isinstance(request, Count)
         self.on_begin(work)
+        if request.refuse:
+            raise Refusal(Words("not this one", "이것은 안 됩니다"))
         if self.held >= self.seats:
             raise Busy(Words("all seats are taken", "자리가 없습니다"))
         self.held += 1
-        self.log.append(("begin", work.id))
+        self._note("begin", work.id)
         return Counting(
             work=work,
             total=request.steps,
@@ -86,7 +98,7 @@ class Toy:
 
     def advance(self, runs: Sequence[Counting]) -> None:
         self._on_one_thread()
-        self.log.append(("advance", [run.work.id for run in runs]))
+        self._note("advance", [run.work.id for run in runs])
         time.sleep(self.slow)
         self.on_advance(runs)
         fits = min(_asked(run).fits for run in runs)
@@ -97,9 +109,12 @@ class Toy:
                 raise MemoryError("too large")
             if run.done == _asked(run).bad_at:
                 raise ValueError("bad step")
+            if run.done == _asked(run).die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
         for run in runs:
             run.sum += run.dice.random()
             run.done += 1
+            run.note = Words(f"sum {run.sum:.2f}", f"합 {run.sum:.2f}")
 
     def preview(self, run: Counting) -> bytes | None:
         return f"{run.sum:.3f}".encode()
@@ -107,7 +122,7 @@ class Toy:
     def finish(self, run: Counting) -> Any:
         self._on_one_thread()
         self.on_finish(run)
-        self.log.append(("finish", run.work.id))
+        self._note("finish", run.work.id)
         said, folder = repr(run.sum), run.work.folder
 
         def packing() -> tuple[Artifact, ...]:
@@ -127,8 +142,14 @@ class Toy:
 
     def suspend(self, run: Counting) -> None:
         self._on_one_thread()
-        self.log.append(("suspend", run.work.id))
+        self._note("suspend", run.work.id, cancelled=run.cancelled)
         self.held -= 1
+
+    def _note(self, what: str, of: Any, **more: Any) -> None:
+        self.log.append((what, of))
+        if self.journal is not None:
+            with self.journal.open("a") as file:
+                file.write(json.dumps({"what": what, "of": of, **more}) + "\n")
 
     def _on_one_thread(self) -> None:
         me = threading.get_ident()
@@ -139,3 +160,8 @@ class Toy:
 def _asked(run: Run) -> Count:
     assert isinstance(run.work.request, Count)
     return run.work.request
+
+
+def toy_pool(seat: object = None, **toy: Any) -> Pool:
+    """A pool with one toy, made where it is to run."""
+    return Pool({Count: lambda device: Toy(**toy)}, [CPU], pace=Pace(rows=16, preview_every=2))

@@ -14,10 +14,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from bot.doctor import cluster
+from bot.doctor.finding import Finding as Finding
 from bot.doctor.words import (
     BUILT_IN,
     CHANGE_DEVICES,
@@ -56,9 +56,7 @@ from engines import devices
 from engines.devices import Device
 from engines.models import catalogue, downloadable, downloads
 from engines.models.catalogue import Model
-from engines.words import Refusal, Words
-
-Level = Literal["ok", "warning", "error"]
+from engines.words import Refusal
 
 ROOM = 5_000_000_000  # bytes free on the data folder's disk, below which one should tidy up
 LEAST = 500_000_000  # below which results may not be kept
@@ -66,25 +64,12 @@ WEIGHTS = (".safetensors", ".onnx", ".pt")
 KINDS = ("txt2img", "img2img", "inpaint", "removebg", "cleanup", "interrogate")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was found, and what to do about it where something is to be done."""
-
-    level: Level
-    what: Words
-    mend: Words | None = None
-
-    @property
-    def words(self) -> Words:
-        return self.what + self.mend if self.mend else self.what
-
-
 async def examine(config: Config) -> list[Finding]:
     """Everything looked at, in the order in which one would mend it. Asks the platforms whose tokens are set."""
     found = [*_tokens(config), *await _live(config)]
     found += await asyncio.to_thread(lambda: [*_folder(config.data), *_libraries()])
     found += [await _pictures(config)]
-    found += await asyncio.to_thread(lambda: [*_devices(config), *_models(config)])
+    found += await asyncio.to_thread(lambda: [*_devices(config), *cluster.examined(config), *_models(config)])
     return found
 
 
@@ -163,7 +148,10 @@ async def _pictures(config: Config) -> Finding:
 
 
 def _devices(config: Config) -> Iterator[Finding]:
+    """This machine's own, unless others do the work."""
     engines = config.engines
+    if config.pool.backend == "ray" and config.pool.address:
+        return
     try:
         found = devices.probe(engines.devices, dtype=engines.dtype, threads=engines.threads)
     except Refusal as refusal:

@@ -26,6 +26,7 @@ from bot.settings.sections import (
     Metrics,
     Models,
     Names,
+    PoolOf,
     Quotas,
     Role,
     Section,
@@ -62,6 +63,7 @@ class Config(Section):
     departments: dict[str, Department] = Field(default={})
     history: History = History()
     engines: Engines = Engines()
+    pool: PoolOf = PoolOf()
     models: Models = Models()
     training: TrainingOf = TrainingOf()
     metrics: Metrics = Metrics()
@@ -157,6 +159,9 @@ class Config(Section):
             preview_every=engines.preview_every,
             background_share=engines.background_share,
             tick_seconds=engines.tick_seconds,
+            backend=self.pool.backend,
+            address=self.pool.address,
+            actors=self.pool.actors,
         )
 
     def _default_models(self) -> dict[str, str]:

@@ -133,6 +133,23 @@ class Engines(Section):
     )
 
 
+class PoolOf(Section):
+    """Where the devices are: on this machine, or on all machines of a Ray cluster (see the README)."""
+
+    backend: Literal["local", "ray"] = Field(
+        default="local", description='"ray": each device in a process of its own, on one or many machines'
+    )
+    address: str = Field(
+        default="",
+        pattern=r"^(auto|[\w.\-]+:\d+)?$",
+        examples=["", "auto", "10.0.0.7:6379"],
+        description='of the Ray cluster, e.g. "10.0.0.7:6379"; "": one is started on this machine',
+    )
+    actors: int = Field(
+        default=1, ge=1, le=256, description="processes where there is no GPU; else one for each GPU"
+    )
+
+
 class Models(Section):
     """The models: where they lie, and which is used when nobody names one."""
 

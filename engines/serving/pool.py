@@ -17,6 +17,7 @@ from engines.models.memory import Models, Resident
 from engines.requests import Request
 from engines.serving.lane import Lane, Pace
 from engines.serving.makers import Factory
+from engines.serving.placing import Placing
 from engines.serving.streams import Stream
 from engines.serving.tickets import Ticket
 from engines.serving.workers import Workers
@@ -24,7 +25,6 @@ from engines.serving.workers import Workers
 log = logging.getLogger(__name__)
 
 PATIENCE = 2.0  # seconds that closing waits for the step in hand; a device may be loading a model for longer
-COLD = 500.0  # row-steps that loading a model is worth, when a lane is chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Pool:
         self._lanes = [
             Lane(device, engines, pace or Pace(), self._fetchers, self._packers) for device in devices
         ]
-        self._served: dict[str, list[str]] = {}  # device → what it ran last, newest last
+        self._placing = Placing()
         self._open = False
 
     async def start(self) -> None:
@@ -191,22 +191,17 @@ class Pool:
                         await gone.wait()
 
     def _place(self, work: Work) -> Lane:
-        """Where it will be done first: the least work in hand, where a cold model counts as work too.
+        """Where it will be done first."""
+        lanes = {lane.device.name: lane for lane in self._lanes}
+        loads = {name: lane.load for name, lane in lanes.items()}
+        return lanes[
+            self._placing.choose(work.request, loads, {name: self._resident(name) for name in lanes})
+        ]
 
-        Among equals the lane that serves fewest models, so that each may keep its own.
-        """
-        model = getattr(work.request, "model", "")
-        wanted = f"{type(work.request).name} {model}"
-
-        def price(lane: Lane) -> tuple[float, int]:
-            served, models = self._served.get(lane.device.name, ()), self._models(lane.device.name)
-            warm = wanted in served or (models is not None and model in {m.name for m in models.resident()})
-            return lane.load + (0.0 if warm else COLD), len(served)
-
-        lane = min(self._lanes, key=price)
-        served = [w for w in self._served.get(lane.device.name, []) if w != wanted]
-        self._served[lane.device.name] = [*served, wanted][-4:]
-        return lane
+    def _resident(self, device: str) -> set[str]:
+        """Names of the models in a device's memory."""
+        models = self._models(device)
+        return {model.name for model in models.resident()} if models else set()
 
 
 def _held(device: Device, ticket: Ticket) -> Held:
