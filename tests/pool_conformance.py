@@ -145,7 +145,7 @@ class PoolConformance:
     async def test_closing_cancels_within_two_ticks_and_gives_everything_back(
         self, house: House, how: str
     ) -> None:
-        work, other = house.ask("kim", steps=10_000), house.ask("lee", steps=12)
+        work, other = house.ask("kim", steps=10_000), house.ask("lee", steps=7)
 
         async def read() -> None:
             async with aclosing(pool.run(work)) as events:

@@ -107,6 +107,8 @@ def test_an_unknown_section_is_answered_with_the_sections(tmp_path: Path) -> Non
         ),
         ('[engines]\ndevices = ["gpu"]', '"cuda:0"'),
         ('[engines]\ndevices = "cpu"', "`engines.devices` must be a list, in [ ], each text like"),
+        ('[pool]\naddress = "ray://box:10001"', "`pool.address` must be"),
+        ('[pool]\nbackend = "dask"', '`pool.backend` must be one of "local", "ray".'),
         ("slack = 1", "`slack` must be a section, written [slack]."),
         ("data = 3", "`data` must be text in quotes."),
         ("data = {x = 3}", "`data` must be text in quotes."),

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from bot.doctor import doctor
+from bot.doctor import cluster, doctor
 from bot.doctor.doctor import Finding, damaged, examine, usable
 from bot.settings.config import Config, load
 from engines import embedded
 from engines.devices import Device
 from engines.models import catalogue
+from engines.serving import ray_cluster
 from engines.words import Words
 from tests.loopback.slack import SlackServer
 
@@ -93,6 +94,48 @@ async def test_a_device_that_is_not_there(tmp_path: Path) -> None:
 def test_a_device_that_torch_cannot_use() -> None:
     assert usable(Device("cpu"))
     assert not usable(Device("cuda:77"))
+
+
+async def test_ray_is_looked_at_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    text = '[pool]\nbackend = "ray"'
+    words = [f.what.en for f in await examine(config(tmp_path))]
+    assert not any("Ray" in said for said in words)
+    assert named(await examine(config(tmp_path, text)), cluster.HERE).level == "ok"
+
+
+def test_ray_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engines.serving.ray_cluster.installed", lambda: None)
+    (finding,) = cluster.examined(config(tmp_path, '[pool]\nbackend = "ray"'))
+    assert (finding.level, finding.what) == ("error", ray_cluster.NOT_INSTALLED)
+
+
+def test_a_cluster_that_is_out_of_reach_or_open_to_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setattr("engines.serving.ray_cluster.look", lambda *_: {"error": "nobody is there"})
+    asked = config(tmp_path, '[pool]\nbackend = "ray"\naddress = "10.0.0.7:6379"')
+    open_to_all, away = cluster.examined(asked)
+    assert (open_to_all.level, open_to_all.mend) == ("warning", cluster.SET_MODE)
+    assert (away.level, away.mend) == ("error", cluster.START)
+    assert "nobody is there" in away.what.en
+
+
+def test_machines_that_do_not_see_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[Path]] = []
+
+    def look(address: str, folders: list[Path]) -> dict[str, Any]:
+        seen.append(folders)
+        rest = {"cpus": 8.0, "gpus": 1.0}
+        missing: tuple[list[str], ...] = ([], [str(folders[0])], [""])
+        return {"nodes": [{"host": f"box-{n}", "missing": m} | rest for n, m in enumerate(missing)]}
+
+    monkeypatch.setattr("engines.serving.ray_cluster.look", look)
+    asked = config(tmp_path, '[pool]\nbackend = "ray"\naddress = "auto"')
+    found = list(cluster.examined(asked))
+    assert seen == [[tmp_path, tmp_path]], "the data folder is not there yet"
+    assert [f.level for f in found] == ["ok", "error", "error"]
+    assert [f.mend for f in found] == [None, cluster.MOUNT, cluster.INSTALL]
 
 
 async def test_a_default_model_that_is_unknown_or_not_here(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat import NOW, add_job
+import training_world
+from chat import add_job
 from pool_conformance import House, PoolConformance, all_of, ends, until
 from test_dispatcher import Ear, ended, running
 from toy_engine import Count, toy_pool
@@ -22,6 +23,7 @@ from engines.engine import Work
 from engines.events import Event, Failed, Finished, Progress, Started
 from engines.serving import ray_cluster
 from engines.serving.ray_cluster import Cluster
+from engines.studio import EngineSettings, open_pool
 from storage.store import Store
 
 if ray_cluster.installed() is None:
@@ -102,7 +104,7 @@ def starts(events: list[Event]) -> list[str]:
     return [event.device for event in events if isinstance(event, Started)]
 
 
-@pytest.mark.parametrize("kill", [sigkill, rays_own_kill])
+@pytest.mark.parametrize("kill", [sigkill, pytest.param(rays_own_kill, marks=pytest.mark.slow)])
 async def test_a_work_whose_actor_is_killed_is_done_again_and_answered_once(
     pool: RayPool, house: House, kill: Callable[[Post], None], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,16 +126,7 @@ async def test_a_work_whose_actor_is_killed_is_done_again_and_answered_once(
     assert capfd.readouterr().out == "", "stdout is for answers"
 
 
-async def test_all_works_of_a_killed_actor_end_well(pool: RayPool, house: House) -> None:
-    works = [house.ask(f"p{n}", seed=n, steps=20) for n in range(6)]
-    reading = [asyncio.create_task(all_of(pool, work)) for work in works]
-    await until(lambda: len([held for held in pool.running() if held.step > 3]) == 6)
-    sigkill(max(pool._posts, key=lambda post: len(post.tickets)))
-    for events in await asyncio.gather(*reading):
-        (end,) = ends(events)
-        assert isinstance(end, Finished)
-
-
+@pytest.mark.slow
 async def test_a_work_that_kills_its_actors_is_given_up(pool: RayPool, house: House) -> None:
     (end,) = ends(await all_of(pool, house.ask(steps=5, die_at=2)))
     assert isinstance(end, Failed)
@@ -169,6 +162,7 @@ async def test_an_actor_that_is_cut_off_writes_nothing_that_counts(
     assert life_of(zombie)[0] != life[0], "it was started anew"
 
 
+@pytest.mark.slow
 async def test_works_wait_while_every_actor_restarts_and_can_be_cancelled(
     pool: RayPool, house: House
 ) -> None:
@@ -189,15 +183,16 @@ async def test_the_database_counts_no_attempt_and_the_chat_is_answered_once(
 ) -> None:
     monkeypatch.setattr("bot.dispatcher.request_named", lambda name: Count)
     async with await Store.open(house.folder / "data") as store:
-        job = await add_job(store, command="count", request={"steps": 30})
+        request = {"command": "count", "request": {"steps": 30}}
+        jobs = [await add_job(store, f"k{n}", person=f"p{n}", **request) for n in range(5)]
         async with running(store, pool, Ear()):
-            await until(lambda: any(held.step > 3 for held in pool.running()))
-            sigkill(post_of(pool, job.id))
-            done = await ended(store, job, 30)
-        assert (done.state, done.attempts) == ("done", 0)
-        assert len(await store.results.of(job.id)) == 1
-        assert [d.state for d in await store.deliveries.of(job.id)] == ["pending", "pending"]
-        assert not await store.jobs.recover(NOW, 3)
+            await until(lambda: len([held for held in pool.running() if held.step > 3]) == 5)
+            sigkill(max(pool._posts, key=lambda post: len(post.tickets)))
+            done = [await ended(store, job, 30) for job in jobs]
+        assert [(job.state, job.attempts) for job in done] == [("done", 0)] * 5
+        for job in jobs:
+            assert len(await store.results.of(job.id)) == 1
+            assert [d.state for d in await store.deliveries.of(job.id)] == ["pending", "pending"]
 
 
 def test_an_actor_has_nothing_of_the_bots_and_the_cluster_a_token() -> None:
@@ -208,6 +203,20 @@ def test_an_actor_has_nothing_of_the_bots_and_the_cluster_a_token() -> None:
     there = ray.get(ray.remote(found).remote())
     assert there == {"SLACK_BOT_TOKEN": None, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
     assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+
+
+def test_the_doctor_is_told_what_the_machines_have_and_what_they_do_not_see(tmp_path: Path) -> None:
+    address = ray.get_runtime_context().gcs_address
+    (node,) = ray_cluster.look(address, [tmp_path, tmp_path / "nowhere"])["nodes"]
+    assert node["missing"] == [str(tmp_path / "nowhere")]
+    assert (node["cpus"], node["gpus"]) == (ray.cluster_resources()["CPU"], 0)
+
+
+@pytest.mark.slow
+def test_the_cluster_lets_nobody_in_who_has_not_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = ray.get_runtime_context().gcs_address
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    assert "cannot be joined" in ray_cluster.look(address, [])["error"]
 
 
 @pytest.mark.parametrize(
@@ -225,3 +234,32 @@ def test_actors_share_the_cpus_so_that_all_find_a_place(
     cpus: list[float], actors: int, threads: int, each: float
 ) -> None:
     assert ray_cluster.share(cpus, actors, threads) == each
+
+
+async def test_a_training_goes_on_from_its_checkpoint_where_its_actor_is_killed(tmp_path: Path) -> None:
+    settings = EngineSettings(tmp_path / "models", backend="ray", actors=2, devices=("cpu",), preview_every=0)
+    told, files = training_world.data(tmp_path / "data", concepts=1, normals=2)
+    request = training_world.train(concepts=told, steps=10, save_every=2, model="", batch=1, resolution=64)
+    work = training_world.work(tmp_path / "work", request, files)
+    pool = open_pool(settings)
+    assert isinstance(pool, RayPool)
+    await pool.start()
+    seen: list[Event] = []
+    killed = 0
+    async with aclosing(pool.run(work)) as events:
+        async for event in events:
+            seen.append(event)
+            saved = list(work.folder.glob("attempt-*/checkpoint-*"))
+            if saved and not killed and isinstance(event, Progress):
+                killed = event.step
+                sigkill(post_of(pool, work.id))
+    await pool.stop(5)
+    (end,) = ends(seen)
+    assert isinstance(end, Finished), end
+    assert 0 < killed < max(event.total for event in seen if isinstance(event, Progress))
+    assert len(starts(seen)) == 2
+    notes = " ".join(note.en for note in end.notes)
+    assert "went on from step" in notes
+    assert (tmp_path / "models" / "mine" / "model.json").is_file()
+    assert all(artifact.path.parent == work.folder for artifact in end.artifacts)
+    assert not list(work.folder.glob("attempt-*"))

@@ -201,7 +201,11 @@ def _look(address: str, folders: Sequence[str]) -> dict[str, Any]:
 
 
 def _missing(folders: Sequence[str]) -> list[str]:
-    """On another machine: which of these folders are not there."""
+    """On another machine: which of these folders are not there; "" where there is no Defect Studio."""
+    try:
+        import engines.serving.outpost  # noqa: F401
+    except ImportError:
+        return [""]
     return [folder for folder in folders if not Path(folder).is_dir()]
 
 

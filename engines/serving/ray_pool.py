@@ -91,9 +91,9 @@ class RayPool:
             await asyncio.to_thread(ray.shutdown)
 
     async def _suspend(self, grace: float) -> None:
-        """Every actor ends what it does; those runs end by themselves then."""
+        """Every actor that has something in hand ends it; those runs end by themselves then."""
         self._changed.set()
-        asked = [asyncio.create_task(post.stop(grace)) for post in self._posts if post.state == "up"]
+        asked = [asyncio.create_task(post.stop(grace)) for post in self._posts if post.tickets]
         ends = {*asked, *self._runs.values()}
         late = (await asyncio.wait(ends, timeout=grace))[1] if ends else set()
         for task in late & set(asked):
