@@ -9,8 +9,10 @@ import json
 import logging
 import os
 import secrets
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,6 +129,13 @@ def _speak_on_stderr() -> None:
 
     if hasattr(worker, "print_to_stdstream"):
         worker.print_to_stdstream = told
+
+
+def keep_signals() -> None:
+    """Ray's core takes SIGTERM for a crash, prints a trace and aborts 3 s later; the handler that was there before
+    comes back. On the main thread, else nothing."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
 
 
 def seats(cluster: Cluster) -> list[Seat]:

@@ -66,6 +66,7 @@ class RayPool:
     async def start(self) -> None:
         """Join the cluster and ask for the actors; `Refusal` where that cannot be."""
         self._joined = await asyncio.to_thread(ray_cluster.connect, self._cluster)
+        ray_cluster.keep_signals()
         for number, seat in enumerate(await asyncio.to_thread(ray_cluster.seats, self._cluster)):
             post = Post(f"ray:{number}", seat, partial(self._make, seat), self._news)
             self._posts.append(post)
