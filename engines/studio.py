@@ -80,8 +80,12 @@ def open_cluster(settings: EngineSettings) -> Serves:
 
 def open_seat(settings: EngineSettings, seat: Seat) -> Pool:
     """The pool inside of a Ray actor: one device, the GPU that Ray gave it or the CPU."""
-    device, threads = ("cuda:0", settings.threads) if seat.gpus else ("cpu", max(1, int(seat.cpus)))
-    return open_devices(replace(settings, devices=(device,), threads=threads))
+    if seat.gpus:
+        return open_devices(replace(settings, devices=("cuda:0",)))
+    (cpu,) = devices.probe(("cpu",))
+    memory = settings.memory or (devices.model_budget(cpu) or 0) // settings.actors or None
+    threads = max(1, int(seat.cpus))
+    return open_devices(replace(settings, devices=("cpu",), threads=threads, memory=memory))
 
 
 def open_devices(settings: EngineSettings) -> Pool:

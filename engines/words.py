@@ -44,3 +44,7 @@ class Refusal(Exception):
     def __init__(self, words: Words) -> None:
         super().__init__(words.en)
         self.words = words
+
+    def __reduce__(self) -> tuple[type[Refusal], tuple[Words]]:
+        """From one process to another: whole, not by its English text."""
+        return type(self), (self.words,)

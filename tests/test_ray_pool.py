@@ -19,11 +19,13 @@ from pool_conformance import House, PoolConformance, all_of, ends, until
 from test_dispatcher import Ear, ended, running
 from toy_engine import Count, toy_pool
 
+from engines import devices
 from engines.engine import Work
 from engines.events import Event, Failed, Finished, Progress, Started
 from engines.serving import ray_cluster
-from engines.serving.ray_cluster import Cluster
-from engines.studio import EngineSettings, open_pool
+from engines.serving.ray_cluster import Cluster, Seat
+from engines.studio import EngineSettings, open_pool, open_seat
+from engines.words import Refusal, Words
 from storage.store import Store
 
 if ray_cluster.installed() is None:
@@ -217,6 +219,37 @@ def test_the_cluster_lets_nobody_in_who_has_not_its_token(monkeypatch: pytest.Mo
     address = ray.get_runtime_context().gcs_address
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
     assert "cannot be joined" in ray_cluster.look(address, [])["error"]
+
+
+def broken(seat: Seat, **_: Any) -> Any:
+    raise Refusal(Words("no driver", "드라이버가 없습니다"))
+
+
+async def test_where_no_actor_can_be_works_are_not_left_waiting(house: House) -> None:
+    pool = RayPool(broken, TWO)
+    await pool.start()
+    (end,) = ends(await all_of(pool, house.ask()))
+    assert isinstance(end, Failed)
+    assert end.reason.en.startswith("No machine of the cluster can work")
+    assert not any(pool.alive().values())
+    assert pool.room() == 0
+    await pool.stop(5)
+
+
+def test_one_actor_sits_on_each_gpu_else_the_cpus_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    machines = [{"CPU": 4.0}, {"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}]
+    monkeypatch.setattr(ray_cluster, "_nodes", lambda: [{"Resources": has} for has in machines])
+    assert ray_cluster.seats(Cluster()) == [Seat(1, 0)] * 3
+    assert ray_cluster.seats(Cluster(gpus=False, actors=2)) == [Seat(0, 8.0)] * 2
+
+
+def test_an_actors_own_pool_has_the_device_of_its_seat(tmp_path: Path) -> None:
+    settings = EngineSettings(tmp_path, devices=("auto",), backend="ray", actors=4)
+    (status,) = open_seat(settings, Seat(0, 1.5)).status()
+    assert status.name == "cpu"
+    if not devices.probe(("auto",))[0].name.startswith("cuda"):
+        with pytest.raises(Refusal):
+            open_seat(settings, Seat(1, 0))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pickle
 import re
 import string
 import unicodedata
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from bot.menu import FORMS
+from engines.engine import Busy
 from engines.forms import Form
+from engines.words import Refusal, Words
 
 ROOT = Path(__file__).parents[1]
 HANGUL = re.compile(r"[가-힣]")
@@ -149,3 +152,11 @@ def test_counts_are_what_the_platforms_accept(form: type[Form]) -> None:
 def test_no_two_forms_have_one_name() -> None:
     names = [form.name for form in FORMS]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("kind", [Refusal, Busy])
+def test_a_refusal_keeps_its_words_between_processes(kind: type[Refusal]) -> None:
+    again = pickle.loads(pickle.dumps(kind(Words("no seat", "자리가 없습니다"))))
+    assert type(again) is kind
+    assert again.words == Words("no seat", "자리가 없습니다")
+    assert str(again) == "no seat"
