@@ -33,7 +33,7 @@ async def all_of(pool: Serves, work: Work) -> list[Event]:
         return [event async for event in events]
 
 
-async def until(true: Callable[[], Any], seconds: float = 20.0) -> None:
+async def until(true: Callable[[], Any], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
@@ -155,7 +155,7 @@ class PoolConformance:
                         if how == "close":
                             return
 
-        async with self.opened(house, slow=0.1) as pool:
+        async with self.opened(house, slow=0.2) as pool:
             others = asyncio.create_task(all_of(pool, other))
             reached = asyncio.Event()
             reading = asyncio.create_task(read())

@@ -269,13 +269,25 @@ def test_actors_share_the_cpus_so_that_all_find_a_place(
     assert ray_cluster.share(cpus, actors, threads) == each
 
 
-async def test_a_training_goes_on_from_its_checkpoint_where_its_actor_is_killed(tmp_path: Path) -> None:
-    settings = EngineSettings(tmp_path / "models", backend="ray", actors=2, devices=("cpu",), preview_every=0)
-    told, files = training_world.data(tmp_path / "data", concepts=1, normals=2)
-    request = training_world.train(concepts=told, steps=10, save_every=2, model="", batch=1, resolution=64)
-    work = training_world.work(tmp_path / "work", request, files)
+def training(folder: Path, **more: Any) -> tuple[RayPool, Work]:
+    """The real trainer and the embedded model, over Ray."""
+    settings = EngineSettings(folder / "models", backend="ray", actors=2, devices=("cpu",), preview_every=0)
+    told, files = training_world.data(folder / "data", concepts=1, normals=2)
+    request = training_world.train(concepts=told, model="", batch=1, resolution=64, **more)
     pool = open_pool(settings)
     assert isinstance(pool, RayPool)
+    return pool, training_world.work(folder / "work", request, files)
+
+
+def went_on(events: list[Event]) -> bool:
+    """Whether it ended well, and did not begin from nothing."""
+    (end,) = ends(events)
+    assert isinstance(end, Finished), end
+    return any("went on from step" in note.en for note in end.notes)
+
+
+async def test_a_training_goes_on_from_its_checkpoint_where_its_actor_is_killed(tmp_path: Path) -> None:
+    pool, work = training(tmp_path, steps=10, save_every=2)
     await pool.start()
     seen: list[Event] = []
     killed = 0
@@ -287,12 +299,24 @@ async def test_a_training_goes_on_from_its_checkpoint_where_its_actor_is_killed(
                 killed = event.step
                 sigkill(post_of(pool, work.id))
     await pool.stop(5)
-    (end,) = ends(seen)
-    assert isinstance(end, Finished), end
+    assert went_on(seen)
     assert 0 < killed < max(event.total for event in seen if isinstance(event, Progress))
     assert len(starts(seen)) == 2
-    notes = " ".join(note.en for note in end.notes)
-    assert "went on from step" in notes
     assert (tmp_path / "models" / "mine" / "model.json").is_file()
-    assert all(artifact.path.parent == work.folder for artifact in end.artifacts)
+    assert all(artifact.path.parent == work.folder for artifact in seen[-1].artifacts)  # type: ignore[union-attr]
     assert not list(work.folder.glob("attempt-*"))
+
+
+@pytest.mark.slow
+async def test_a_paused_training_leaves_its_checkpoint_with_the_job_and_goes_on(tmp_path: Path) -> None:
+    pool, work = training(tmp_path, steps=10, save_every=1000)
+    await pool.start()
+    async with aclosing(pool.run(work)) as events:
+        async for event in events:
+            if isinstance(event, Progress) and "loss 0." in (event.note.en if event.note else ""):
+                pool.hold(work.id)
+                break
+    assert list(work.folder.glob("checkpoint-*"))
+    assert not list(work.folder.glob("attempt-*"))
+    assert went_on(await all_of(pool, work))
+    await pool.stop(5)
