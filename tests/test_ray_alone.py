@@ -19,7 +19,7 @@ from engines.serving import ray_cluster
 if ray_cluster.installed() is None:
     pytest.skip("Ray is not installed", allow_module_level=True)
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[1]
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 

@@ -286,6 +286,8 @@ def went_on(events: list[Event]) -> bool:
     return any("went on from step" in note.en for note in end.notes)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # three processes that import torch
 async def test_a_training_goes_on_from_its_checkpoint_where_its_actor_is_killed(tmp_path: Path) -> None:
     pool, work = training(tmp_path, steps=10, save_every=2)
     await pool.start()
@@ -308,6 +310,7 @@ async def test_a_training_goes_on_from_its_checkpoint_where_its_actor_is_killed(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 async def test_a_paused_training_leaves_its_checkpoint_with_the_job_and_goes_on(tmp_path: Path) -> None:
     pool, work = training(tmp_path, steps=10, save_every=1000)
     await pool.start()
