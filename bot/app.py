@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from bot.metrics import Measured, Metrics
 from bot.pictures.reading import PictureReader
 from bot.settings.config import Config
 from bot.talk import Platform
+from bot.waiting import Forecast
 from engines.models import catalogue
 from engines.models.catalogue import Model
 from engines.serving.serves import Serves
@@ -57,7 +59,11 @@ async def studio(
     async with await Store.open(config.data) as store, PictureReader(config.picture_limits()) as reader:
         await asyncio.to_thread(batches.clear, config.data)
         await pool.start()
-        outbox = Outbox(store, {p.name: p for p in platforms}, shrink=reader.shrink)
+        weights = {name: department.weight for name, department in config.departments.items()}
+        forecast = Forecast(
+            store, clock=time.time, slots=pool.width, devices=max(len(pool.alive()), 1), weights=weights
+        )
+        outbox = Outbox(store, {p.name: p for p in platforms}, shrink=reader.shrink, forecast=forecast)
         metrics = Metrics(store, pool)
         dispatcher = Dispatcher(
             store,
@@ -65,7 +71,8 @@ async def studio(
             outbox,
             width=pool.width,
             keep=config.history.keep_days * 86400.0,
-            weights={name: department.weight for name, department in config.departments.items()},
+            weights=weights,
+            forecast=forecast,
         )
         desk = Desk(
             store,
@@ -76,6 +83,7 @@ async def studio(
             models=lambda: known(config),
             heard=metrics.heard,
             devices=pool.status,
+            forecast=forecast,
         )
         listening = {p.name for p in platforms}
         async with asyncio.TaskGroup() as tasks:

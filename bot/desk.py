@@ -23,6 +23,7 @@ from bot.presses import Presses
 from bot.recipes import recipe_message
 from bot.talk import Attachment, Invocation, Message, Person, Place, Press
 from bot.training.trainings import Trainings
+from bot.waiting import Forecast
 from engines.models.catalogue import Model
 from engines.requests import Masked, Request
 from engines.serving.pool import DeviceStatus
@@ -52,12 +53,24 @@ class Desk:
         rng: Callable[[int], int] = secrets.randbelow,
         heard: Callable[[Message, float], None] | None = None,
         devices: Callable[[], Sequence[DeviceStatus]] = tuple,
+        forecast: Forecast | None = None,
     ) -> None:
         """`heard` is told of every first answer to words, and how many seconds it took; `devices` for `/gpu`."""
         self._heard = heard
         self.settings = settings
         self.tools = Tools(
-            store, reader, dispatcher, outbox, settings, models, FORMS, clock, rng, devices, self._pressed
+            store,
+            reader,
+            dispatcher,
+            outbox,
+            settings,
+            models,
+            FORMS,
+            clock,
+            rng,
+            devices,
+            self._pressed,
+            forecast,
         )
         self.intake = Intake(self.tools)
         self.orders = Orders(self.tools)

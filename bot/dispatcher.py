@@ -9,12 +9,12 @@ import shutil
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from bot import leftovers
 from bot.many.works import PARTS, Many
+from bot.waiting import Forecast, Pace, speed_of
 from engines.engine import Work
 from engines.events import Event, Failed, Finished, Progress, Started
 from engines.requests import Request, request_named
@@ -30,6 +30,8 @@ LOOK = 2.0  # seconds after which the pool's room is looked at again though nobo
 PAUSE = 5.0  # seconds before trying again what the disk refused
 TIDY = 3600.0  # seconds between two sweeps of unused files
 PROVED = 50  # steps after which a run's earlier crashes are forgiven
+RETOLD = 15.0  # seconds after which those who wait are told anew how long, though nobody was claimed
+FURTHER = 20  # so many at the head of the queue are told then
 IN_LINE = 3  # so many people at the head of the queue see their place change
 
 
@@ -51,21 +53,6 @@ class Shows(Protocol):
     def show(self, job_id: int, progress: Progress | None = None, eta: float | None = None) -> None: ...
 
 
-@dataclass(slots=True)
-class Pace:
-    """How long a run has still to go, from the steps it made so far. Mutable."""
-
-    first: tuple[float, int] | None = None
-
-    def left(self, progress: Progress, now: float) -> float | None:
-        """Seconds, or None while nobody can tell. Loading a model counts for nothing: it comes before step 1."""
-        if self.first is None or progress.step < self.first[1]:
-            self.first = (now, progress.step)
-        since, start = self.first
-        made = progress.step - start
-        return (now - since) / made * (progress.total - progress.step) if made > 0 else None
-
-
 class Dispatcher:
     def __init__(
         self,
@@ -78,12 +65,16 @@ class Dispatcher:
         width: int = 8,
         keep: float = 0.0,
         weights: Mapping[str, float] | None = None,
+        forecast: Forecast | None = None,
     ) -> None:
         """`width`: works in flight that make sense on all devices together. `keep`: seconds after which results
         are let go of, 0 = never. `weights`: of departments, for their people's shares of the devices."""
         self._keep = keep
         self._weights = weights or {}
         self._store = store
+        self._forecast = forecast
+        self._retold = 0.0
+        self._on: dict[int, str] = {}  # job → the kind of its device
         self._pool = Many(pool, width)
         self._outbox = outbox
         self._clock = clock
@@ -146,8 +137,9 @@ class Dispatcher:
                 self._arriving.add(job.id)
                 self._tasks[job.id] = tasks.create_task(self._work(job))
                 claimed = True
-            if claimed:
-                for waiting in await self._store.jobs.line(IN_LINE):
+            if claimed or self._clock() - self._retold > RETOLD:
+                self._retold = self._clock()
+                for waiting in await self._store.jobs.line(IN_LINE if claimed else FURTHER):
                     self._outbox.show(waiting.id)
         except Exception:
             log.exception("could not claim a job")
@@ -172,6 +164,9 @@ class Dispatcher:
         finally:
             self._arriving.discard(job.id)
             self._paused.discard(job.id)
+            self._on.pop(job.id, None)
+            if self._forecast:
+                self._forecast.over(job.id)
             del self._tasks[job.id]
             self._outbox.wake()
             self.wake()
@@ -202,10 +197,14 @@ class Dispatcher:
             async for event in events:
                 match event:
                     case Started():
+                        self._on[job.id] = event.device.partition(":")[0]
                         self._outbox.show(job.id)
                     case Progress():
                         await self._prove(job, pace, event)
-                        self._outbox.show(job.id, event, pace.left(event, self._clock()))
+                        eta = pace.left(event, self._clock())
+                        self._outbox.show(job.id, event, eta)
+                        if self._forecast:
+                            self._forecast.heard(job.id, event, eta)
                     case Finished() | Failed():
                         return await self._settle(job, event)
         raise RuntimeError("the pool told no end")
@@ -251,7 +250,9 @@ class Dispatcher:
                 for a in event.artifacts
             ]  # fmt: skip
             notes = [[note.en, note.ko] for note in event.notes]
-            await jobs.finish(job.id, results=results, notes=notes, seconds=event.seconds, now=now)
+            weight, device = self._weights.get(job.department, 1.0), self._on.get(job.id, "")
+            speed = speed_of(job, weight, device, event.seconds)
+            await jobs.finish(job.id, results=results, notes=notes, seconds=event.seconds, now=now, speed=speed)  # fmt: skip
         elif event.code == "stopped":
             self._closed = True
             await jobs.release(job.id, now)

@@ -87,6 +87,8 @@ class Orders:
         async with self._turn:
             told = await self.check(order.person)
             job = await self._add(dataclasses.replace(order, notes=(*order.notes, *told)))
+        if self.tools.forecast:
+            self.tools.forecast.changed()
         self.tools.dispatcher.wake()
         self.tools.outbox.wake()
         return await self._accepted(job)
@@ -115,7 +117,9 @@ class Orders:
         return job
 
     async def _accepted(self, job: Job) -> Message:
-        return replies.accepted(job, await self.tools.store.jobs.ahead(job.id))
+        ahead = await self.tools.store.jobs.ahead(job.id)
+        wait = await self.tools.wait(job.id) if job.state == "queued" else None
+        return replies.accepted(job, ahead, wait)
 
 
 _FETCHED = Words(

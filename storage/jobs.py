@@ -14,11 +14,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from storage import deliveries, history, results, usage
+from storage import deliveries, history, results, speeds, usage
 from storage import jobs_sql as sql
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.results import NewResult
+from storage.speeds import Speed
 
 CRASHES = 3  # a job that was running at so many crashes is taken for their cause
 CRASHED = {
@@ -140,18 +141,22 @@ class Jobs:
         notes: Sequence[Sequence[str]],
         seconds: float,
         now: float,
+        speed: Speed | None = None,
     ) -> Job | None:
         """`running → done` with its results and the answer to deliver, at once; None if it was not running.
 
         So does what was paused at the very last moment.
-        `notes` are added to those told on accepting. Raises `storage.Missing`, `storage.Full`.
+        `notes` are added to those told on accepting; from `speed` later forecasts are made. Raises `storage.Missing`, `storage.Full`.
         """
 
         def finish(db: sqlite3.Connection) -> Job | None:
             self._blobs.check(result.blob for result in results)
-            return _end(
+            ended = _end(
                 db, id, "done", ("running", "paused"), now, seconds=seconds, notes=notes, made=results
             )
+            if ended and speed is not None:
+                speeds.learn(db, speed)
+            return ended
 
         return await self._database.write(finish)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from bot.answers import replies
 from bot.talk import Gone, Limits, Message, Place, Platform, TooLarge, Unreachable
+from bot.waiting import Forecast
 from engines.events import Progress
 from storage.deliveries import Delivery
 from storage.jobs import Job
@@ -50,9 +51,11 @@ class Living:
         *,
         clock: Callable[[], float],
         renewed: Callable[[], None] = lambda: None,
+        forecast: Forecast | None = None,
     ) -> None:
         """`renewed` is told when a message grew too old to be edited, and one is to be posted in its place."""
         self._renewed = renewed
+        self._forecast = forecast
         self.locks: defaultdict[int, asyncio.Lock] = defaultdict(
             asyncio.Lock
         )  # one speaker per job's message
@@ -136,8 +139,11 @@ class Living:
     async def message(self, job: Job) -> Message:
         """What the job's message is to say now."""
         news = self._news.get(job.id) or _News()
+        if job.state != "queued":
+            return replies.status(job, progress=news.progress, eta=news.eta)
         ahead = await self._store.jobs.ahead(job.id)
-        return replies.status(job, ahead=ahead, progress=news.progress, eta=news.eta)
+        wait = await self._forecast.told(job.id) if self._forecast else None
+        return replies.status(job, ahead=ahead, wait=wait, progress=news.progress, eta=news.eta)
 
     def _wait(self, target: _Target, last: float) -> float:
         """Seconds until the message may be edited."""

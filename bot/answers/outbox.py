@@ -24,6 +24,7 @@ from bot.answers.living import OPEN, Living
 from bot.many.bundles import pack, tighter
 from bot.many.parcel import Shrink
 from bot.talk import Gone, Limits, Message, Place, Platform, TooLarge, Unreachable
+from bot.waiting import Forecast
 from engines.events import Progress
 from storage import StorageError
 from storage.deliveries import Delivery
@@ -52,6 +53,7 @@ class Outbox:
         shrink: Shrink | None = None,
         settle: float = 2.0,
         rng: random.Random | None = None,
+        forecast: Forecast | None = None,
     ) -> None:
         """`settle`: seconds before a look for a message of unknown fate; a platform shows none at once."""
         self._store = store
@@ -61,7 +63,7 @@ class Outbox:
         self._shrink = shrink
         self._settle = settle
         self._rng = rng or random.Random()
-        self._living = Living(store, platforms, clock=clock, renewed=self.wake)
+        self._living = Living(store, platforms, clock=clock, renewed=self.wake, forecast=forecast)
         self._woken = {name: asyncio.Event() for name in platforms}
         self._failed: Counter[tuple[int, str]] = Counter()  # how often the platform could not be reached
         self._odd: Counter[tuple[int, str]] = Counter()  # how often it failed in a way that nobody foresaw

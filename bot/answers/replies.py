@@ -34,10 +34,10 @@ class Shown:
     path: Path
 
 
-def accepted(job: Job, ahead: int) -> Message:
+def accepted(job: Job, ahead: int, wait: Words | None = None) -> Message:
     """The first answer: the promise, the place in line, and what was understood differently than said."""
     head = (
-        _QUEUED(id=job.id, command=job.command, where=in_line(ahead))
+        _QUEUED(id=job.id, command=job.command, where=waiting(ahead, wait))
         if job.state == "queued"
         else _WORDS[job.state](id=job.id, command=job.command)
     )
@@ -50,13 +50,14 @@ def status(
     job: Job,
     *,
     ahead: int = 0,
+    wait: Words | None = None,
     progress: Progress | None = None,
     eta: float | None = None,
     preview: bytes | None = None,
 ) -> Message:
-    """The living message of a job that waits (`ahead` others before it) or runs (`eta` seconds left)."""
+    """The living message of a job that waits (`ahead` others before it, done in `wait`) or runs (`eta` seconds left)."""
     if job.state == "queued":
-        head = _QUEUED(id=job.id, command=job.command, where=in_line(ahead))
+        head = _QUEUED(id=job.id, command=job.command, where=waiting(ahead, wait))
         return _living(job, "accepted", head, None, None)
     if job.state != "running":
         return _living(job, "progress", _WORDS[job.state](id=job.id, command=job.command), None, None)
@@ -72,6 +73,12 @@ def status(
     return _living(
         job, "progress", head, Bar(progress.step, progress.total, eta), preview or progress.preview
     )
+
+
+def waiting(ahead: int, wait: Words | None) -> Words:
+    """The place in line, and where that is known how long it takes until the result."""
+    where = in_line(ahead)
+    return where if wait is None else _dotted([where, _DONE_IN(time=wait)])
 
 
 def goes_on(job: Job) -> Message:
@@ -267,6 +274,7 @@ LABELS: dict[Action, Words] = {
     **interrogated.USES,
     **training_replies.LABELS,
 }
+_DONE_IN = Words("done in {time}", "완료까지 {time}")
 _QUEUED = Words("#{id} {command} · {where}", "#{id} {command} · {where}")
 _RUNNING = Words("#{id} {command} · {how}", "#{id} {command} · {how}")
 _WORDS = {

@@ -14,6 +14,7 @@ from engines.words import Refusal, Words
 if TYPE_CHECKING:
     from bot.admission import DeskSettings
     from bot.pictures.reading import PictureReader
+    from bot.waiting import Forecast
     from engines.models.catalogue import Model
     from engines.serving.pool import DeviceStatus
     from storage.store import Store
@@ -66,6 +67,11 @@ class Tools:
     press: Callable[[Press], Awaitable[Message]] | None = (
         None  # what a button does, for those who say it in words
     )
+    forecast: Forecast | None = None
+
+    async def wait(self, job: int) -> Words | None:
+        """Until the job is done, in words; None where nobody can tell."""
+        return await self.forecast.told(job) if self.forecast else None
 
 
 @dataclass(frozen=True, kw_only=True)

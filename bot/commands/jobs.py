@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from bot.answers.replies import waiting
 from bot.commands.command import Command, Tools, listed, say
 from bot.locale.markup import code, cut
-from bot.locale.numbers import duration, in_line
+from bot.locale.numbers import duration
 from bot.talk import Invocation, Message
 from engines.words import Words
 
@@ -35,10 +36,12 @@ class Jobs(Command):
     async def _line(self, tools: Tools, job: Job) -> Words:
         if job.state == "running":
             where = _RUNNING(time=duration(max(0.0, tools.clock() - (job.started or job.created))))
+            if wait := await tools.wait(job.id):
+                where = where + _LEFT(time=wait)
         elif job.state == "paused":
             where = _PAUSED
         else:
-            where = in_line(await tools.store.jobs.ahead(job.id))
+            where = waiting(await tools.store.jobs.ahead(job.id), await tools.wait(job.id))
         prompt = cut(str(job.request.get("prompt", "")), 60)
         return _LINE(id=job.id, command=job.command, where=where, prompt=code(prompt) if prompt else "")
 
@@ -47,4 +50,5 @@ _NONE = Words("You have no jobs waiting or running.", "대기 중이거나 실�
 _LINE = Words("#{id} {command} · {where} {prompt}", "#{id} {command} · {where} {prompt}")
 _PAUSED = Words("paused", "일시정지")
 _RUNNING = Words("running for {time}", "{time}째 실행 중")
+_LEFT = Words("· done in {time}", "· 완료까지 {time}")
 _HOW = Words("`/cancel 42` stops job #42.", "`/cancel 42` 처럼 쓰면 42번 작업을 취소합니다.")

@@ -9,6 +9,12 @@ _SECONDS = Words("{n} s", "{n}초")
 _MINUTES = Words("{m} min {s} s", "{m}분 {s}초")
 _HOURS = Words("{h} h {m} min", "{h}시간 {m}분")
 _LEFT = Words("{time} left", "{time} 남음")
+_SOON = Words("a few seconds", "몇 초")
+_ABOUT_SECONDS = Words("about {n} s", "약 {n}초")
+_MINUTE_OR_SO = Words("1–2 minutes", "1~2분")
+_ABOUT_MINUTES = Words("about {n} minutes", "약 {n}분")
+_ABOUT_HOUR = Words("about an hour", "약 1시간")
+_ABOUT_HOURS = Words("about {n} hours", "약 {n}시간")
 
 
 def ordinal(n: int) -> str:
@@ -38,6 +44,21 @@ def time_left(seconds: float) -> Words:
     """An estimate, so never with tenths: `8 s left`."""
     whole = max(1, round(seconds))
     return _LEFT(time=_SECONDS(n=whole) if whole < 60 else duration(whole))
+
+
+def about(seconds: float) -> Words:
+    """A wait that nobody knows exactly: `about 40 s`, `1–2 minutes`, `about 15 minutes`."""
+    if seconds < 7.5:
+        return _SOON
+    if seconds < 55:
+        return _ABOUT_SECONDS(n=max(10, round(seconds / 10) * 10))
+    if seconds < 120:
+        return _MINUTE_OR_SO
+    minutes = round(seconds / 60)
+    if minutes < 50:
+        return _ABOUT_MINUTES(n=minutes if minutes < 10 else round(minutes / 5) * 5)
+    hours = round(seconds / 3600)
+    return _ABOUT_HOUR if hours <= 1 else _ABOUT_HOURS(n=hours)
 
 
 def bar(step: int, total: int, width: int = 10) -> str:
