@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from storage.store import Store
 
 FRESH = 1.0  # seconds for which a forecast is good
-LINE = 1000  # so many waiting jobs are played forward
+LINE = 200  # so many waiting jobs are played forward; who is behind them is told the place alone
 SHARE = 0.1  # of the devices, for background work while people wait
 BACKGROUND = ("train",)
+Pair = tuple[float, float]  # row-steps, seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +100,22 @@ class Known:
 
 def known(learnt: Iterable[tuple[tuple[str, str, str], float, float]]) -> Known:
     """From (command, model, size), row-steps and seconds."""
-    exact, command, every = defaultdict(list), defaultdict(list), list[tuple[float, float]]()
+    exact: defaultdict[tuple[str, str, str], list[Pair]] = defaultdict(list)
+    command: defaultdict[str, list[Pair]] = defaultdict(list)
+    every: list[Pair] = []
     for kind, row_steps, seconds in learnt:
         for group in (exact[kind], command[kind[0]], every):
             group.append((row_steps, seconds))
-    mean = lambda pairs: sum(s for _, s in pairs) / sum(r for r, _ in pairs)
     return Known(
-        {kind: mean(pairs) for kind, pairs in exact.items()},
-        {name: mean(pairs) for name, pairs in command.items()},
-        mean(every) if every else None,
+        {kind: _mean(pairs) for kind, pairs in exact.items()},
+        {name: _mean(pairs) for name, pairs in command.items()},
+        _mean(every) if every else None,
     )
+
+
+def _mean(pairs: Sequence[Pair]) -> float:
+    """Seconds for a row-step, over all of them."""
+    return sum(seconds for _, seconds in pairs) / sum(row_steps for row_steps, _ in pairs)
 
 
 def size_of(job: Job) -> str:

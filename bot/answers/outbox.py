@@ -1,8 +1,7 @@
 """What is said about jobs, exactly once: rows in the store drive it, the platforms' answers settle them.
 
-`sending` is committed before a platform is called and `sent` after. Between the two nobody knows whether it was
-said, so the outbox looks before it repeats. The answer is an edit of the job's own message wherever that can be:
-an edit may be repeated harmlessly.
+`sending` is committed before a platform is called and `sent` after; between the two nobody knows, so the outbox
+looks before it repeats. The answer is an edit of the job's own message where that can be: harmless to repeat.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ log = logging.getLogger(__name__)
 ODD = 8  # so many unforeseen failures of one message are enough
 WIDTH = 8  # so many jobs' messages are under way at once on one platform
 PAUSE = 5.0  # seconds before trying again what the disk refused
-LONGEST = 60.0  # seconds between two tries at most
+LONGEST = 60.0  # seconds between two tries
 GIVE_UP = 3 * 86400.0  # seconds after the first try
 SKEW = 120.0  # seconds by which a platform's clock may differ from ours
 EXPORTS = "exports"  # folder beside the database
