@@ -131,6 +131,26 @@ async def test_no_more_is_claimed_than_there_is_room_for(store: Store) -> None:
     assert pool.ran == [job.id for job in jobs]
 
 
+async def test_departments_weights_reach_the_device(store: Store) -> None:
+    weights: dict[int, float] = {}
+
+    async def play(work: Work) -> AsyncGenerator[Event, None]:
+        weights[work.id] = work.weight
+        yield Finished((picture(work),), 0.5)
+
+    lab = await add_job(store, "a", person="kim", department="lab")
+    other = await add_job(store, "b", person="lee")
+    dispatcher = Dispatcher(store, Script(play), Ear(), clock=lambda: NOW, weights={"lab": 2.0})
+    task = asyncio.create_task(dispatcher.run())
+    try:
+        for job in (lab, other):
+            assert (await ended(store, job)).state == "done"
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert weights == {lab.id: 2.0, other.id: 1.0}
+
+
 async def test_a_call_is_answered_at_once(store: Store) -> None:
     async with running(store, Script()) as dispatcher:
         await asyncio.sleep(0.05)
