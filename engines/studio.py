@@ -39,8 +39,12 @@ class EngineSettings:
     threads: int = 0  # CPU threads; 0 = all
     memory: int | None = None  # bytes for models on each device; None = a part of what there is
     host_cache: int = 8 * 10**9  # bytes of main memory at most for models beside those on GPUs; 0 = none
+    compile: str = "auto"  # "yes", "no"; auto: on CUDA alone
     rows: int = 0  # rows of one step at most; 0 = by device
     slots: int = 8  # jobs in flight on each device
+    preview: str = (
+        ""  # the tiny decoder for previews: a folder or a hub's name; empty: taesd/ in `models`, if there
+    )
     preview_every: int = 5  # steps; 0 = no previews
     background_share: float = 0.1  # the least part of a device for training while people wait
     tick_seconds: float = 0.0  # that a shared step may take; 0 = by device
@@ -194,9 +198,14 @@ def open_diffusion(settings: EngineSettings, device: Device, models: Models | No
     """The diffusion engine on `device`, with models of its own where none are given. Imports torch."""
     models = models or open_models(settings, device)
 
+    from engines.diffusion import compiled
     from engines.diffusion.engine import Diffusion
+    from engines.diffusion.previews import Previews
+    from engines.models.tiny import Decoder
 
-    return Diffusion(models)
+    fast = compiled.inductor if compiled.wanted(settings.compile, models.device) else None
+    decoder = Decoder(settings.preview, settings.models, models.device, models.dtype)
+    return Diffusion(models, unets=compiled.Unets(fast), previews=Previews(models, decoder))
 
 
 def open_training(settings: EngineSettings, device: Device, models: Models | None = None) -> Engine:

@@ -14,6 +14,7 @@ import pytest
 import shapes
 import torch
 
+from engines import devices
 from engines.engine import Busy
 from engines.models import moving
 from engines.models.host import HostCache
@@ -365,6 +366,13 @@ def test_threads_that_prefetch_and_devices_that_switch_get_along() -> None:
     assert broken == []
     assert host._coming == {}
     assert all(kept.users == 0 for kept in host._kept.values())
+
+
+def test_main_memory_is_never_filled_with_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_memory", lambda: 16 * 10**9)
+    assert devices.host_budget(8 * 10**9) == 4 * 10**9
+    assert devices.host_budget(10**9) == 10**9
+    assert devices.host_budget(0) == 0
 
 
 # ------------------------------------------------------------------ out of memory

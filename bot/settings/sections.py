@@ -112,6 +112,9 @@ class Engines(Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="number format; auto: float32 on the CPU, half precision on a GPU"
     )
+    compile: Literal["auto", "yes", "no"] = Field(
+        default="auto", description="torch.compile of the UNets, made ready in the background; auto: on CUDA"
+    )
     threads: int = Field(default=0, ge=0, le=1024, description="CPU threads of a step; 0: all cores")
     memory_gb: float = Field(
         default=0.0, ge=0, le=10000, description="models kept on each device; 0: a part of what it has"
@@ -126,6 +129,11 @@ class Engines(Section):
     slots: int = Field(default=8, ge=1, le=256, description="jobs in flight on each device")
     tick_seconds: float = Field(
         default=0.0, ge=0, le=60, description="a shared step takes no longer, by fewer rows; 0: by device"
+    )
+    preview: str = Field(
+        default="",
+        description="a decoder for finer previews of Stable Diffusion 1 and 2: a folder or "
+        '"madebyollin/taesd" of the hub; "": taesd/ in the models folder, where it is',
     )
     preview_every: int = Field(default=5, ge=0, le=1000, description="steps between previews; 0: none")
     background_share: float = Field(

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from engines.diffusion import adapters, begins, pictures, samplers
+from engines.diffusion.compiled import Inputs, Unets
 from engines.diffusion.latents import Keep
 from engines.diffusion.previews import Glimpse, Previews
 from engines.diffusion.prompts import Prompts
@@ -60,18 +61,29 @@ class Diffusion:
     Args:
         models: the device's models.
         most_rows: rows of one UNet call at most, for memory; more rows go in several calls.
+        unets: what calls the UNets; the plain way where none is given.
+        previews: what draws them; without a tiny decoder where none is given.
     """
 
-    def __init__(self, models: Models, *, most_rows: int = 64) -> None:
+    def __init__(
+        self,
+        models: Models,
+        *,
+        most_rows: int = 64,
+        unets: Unets | None = None,
+        previews: Previews | None = None,
+    ) -> None:
         self._models = models
         self._most_rows = most_rows
+        self._unets = unets or Unets()
         self._prompts = Prompts()
-        self._previews = Previews()
+        self._previews = previews or Previews()
 
     def prepare(self, work: Work) -> None:
         """Fetch and hash the model, off the device's thread."""
         request = _asked(work)
         self._models.prepare(request.model, request.name)
+        self._previews.prepare()
 
     def prefetch(self, work: Work, wanted: Callable[[], bool]) -> None:
         """Read the model into main memory, off the device's thread."""
@@ -179,16 +191,9 @@ class Diffusion:
         answers = []
         for at in range(0, len(rows), self._most_rows):
             part = slice(at, at + self._most_rows)
+            given = Inputs(rows[part], clock[part], text[part], None if embedded is None else embedded[part])
             with adapters.rows(parts.unet, each[part]):
-                answers.append(
-                    parts.unet(
-                        rows[part],
-                        clock[part],
-                        encoder_hidden_states=text[part],
-                        timestep_cond=None if embedded is None else embedded[part],
-                        return_dict=False,
-                    )[0]
-                )
+                answers.append(self._unets.call(parts.unet, given, adapted=any(each[part])))
         shares = torch.split(torch.cat(answers), [len(state.text) for state in states])
         return [_guided(state, share) for state, share in zip(states, shares, strict=True)]
 

@@ -1,7 +1,8 @@
 """What a picture will look like, early and almost free: no VAE decoding.
 
-From any sampler's last model call the clean latents can be guessed (the model saw a variance-preserving input),
-and latents are nearly a linear code of colour; the code is fitted once to each VAE.
+From any sampler's last model call the clean latents can be guessed (the model saw a variance-preserving input).
+They are nearly a linear code of colour, fitted once to each VAE; where a tiny decoder is at hand that knows the
+model's latents, it shows more.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import torch
 from PIL import Image
 
 from engines.diffusion import samplers
-from engines.models.memory import Parts
+from engines.failures import out_of_memory
+from engines.models import tiny
+from engines.models.memory import Models, Parts
 
 SIDE = 256  # a preview's longer side at most, pixels
 SHOWN = 4  # pictures of one run in a preview
@@ -33,19 +36,52 @@ class Glimpse:
 
 
 class Previews:
-    """Small JPEGs of runs in flight. Keeps five numbers per colour and VAE."""
+    """Small JPEGs of runs in flight. Keeps five numbers per colour and VAE.
 
-    def __init__(self) -> None:
+    Args:
+        models: where the tiny decoder is kept, within the device's budget; it makes nobody leave.
+        decoder: finds it; without one all previews are linear.
+    """
+
+    def __init__(self, models: Models | None = None, decoder: tiny.Decoder | None = None) -> None:
+        self._models = models
+        self._decoder = decoder
         self._colours: dict[str, torch.Tensor] = {}  # VAE's hash → (5, 3)
+
+    def prepare(self) -> None:
+        """Look for the tiny decoder. For another thread."""
+        if self._decoder is not None:
+            self._decoder.prepare()
 
     @torch.inference_mode()
     def draw(self, parts: Parts, glimpse: Glimpse) -> bytes:
         """Up to four pictures side by side, as JPEG."""
-        clean = guess(glimpse, parts.prediction_type, parts.scheduler_config)[:SHOWN].float().cpu()
+        clean = guess(glimpse, parts.prediction_type, parts.scheduler_config)[:SHOWN]
+        decoded = self._decoded(parts, clean)
+        if decoded is not None:
+            return _jpeg(_tiled(_bytes(decoded)), 1)
         colours = self._fitted(parts)
-        rgb = torch.einsum("nchw,cd->nhwd", clean, colours[:-1]) + colours[-1]
-        tiles = np.rint(rgb.nan_to_num().clamp(0, 1).numpy() * 255).astype(np.uint8)
-        return _jpeg(_tiled(tiles), parts.scale)
+        rgb = torch.einsum("nchw,cd->nhwd", clean.float().cpu(), colours[:-1]) + colours[-1]
+        return _jpeg(_tiled(_bytes(rgb)), parts.scale)
+
+    def _decoded(self, parts: Parts, clean: torch.Tensor) -> torch.Tensor | None:
+        """(n, h, w, 3), 0..1, by the tiny decoder; None where there is none, no room, or other latents."""
+        plan = self._decoder.plan if self._decoder else None
+        if plan is None or self._models is None or not tiny.suits(parts):
+            return None
+        budget, size = self._models.budget, sum(piece.size for piece in plan.pieces)
+        if not self._models.warm(plan.pieces[0].hash) and budget and self._models.used + size > budget:
+            return None
+        try:
+            with self._models.take(plan) as lease:
+                network = lease.things[tiny.ROLE]
+                seen = network.decode(clean.to(parts.device, network.dtype)).sample
+                rgb: torch.Tensor = (seen * 0.5 + 0.5).permute(0, 2, 3, 1).float().cpu()
+                return rgb
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            return None
 
     def _fitted(self, parts: Parts) -> torch.Tensor:
         key = parts.hashes["vae"]
@@ -82,6 +118,12 @@ def fit(parts: Parts) -> torch.Tensor:
     codes = torch.cat([codes, torch.ones(len(codes), 1)], dim=1)
     solved: torch.Tensor = torch.linalg.lstsq(codes, flat.reshape(-1, 3)).solution
     return solved
+
+
+def _bytes(rgb: torch.Tensor) -> np.ndarray[Any, Any]:
+    """0..1 → 0..255, also where a number is broken."""
+    whole: np.ndarray[Any, Any] = np.rint(rgb.nan_to_num().clamp(0, 1).numpy() * 255).astype(np.uint8)
+    return whole
 
 
 def _tiled(tiles: np.ndarray[Any, Any]) -> Image.Image:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from engines.models.host import HostCache, always
@@ -123,14 +122,12 @@ class Lease:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
 class Models:
-    """The models of one device; used on that device's thread only, except `prepare`, `held`, `resident` and `warm`.
+    """The models of one device; used on that device's thread only, except where it says so.
 
     Args:
         read: a model's name and the kind of work (`txt2img`, `img2img`, `inpaint`; it may choose another default
@@ -207,8 +204,7 @@ class Models:
 
     def _lease(self, plan: Blueprint) -> Lease:
         with self._host.reserved([(piece.hash, self.dtype) for piece in plan.pieces]):
-            wanted = {piece.hash: piece.size for piece in plan.pieces}
-            self._evict(leaving(plan.name, wanted, self._places(), self._budget))
+            self._make_room(plan)
             return self._leased(plan)
 
     def _leased(self, plan: Blueprint) -> Lease:
@@ -225,7 +221,7 @@ class Models:
         return Lease(plan.parts(things, self.device, self.dtype), self, plan.pieces, things)
 
     def warm(self, hash: str) -> bool:
-        """Whether a piece is in memory."""
+        """Whether a piece is in memory. From any thread, as `prepare`, `held`, `used` and `budget`."""
         return hash in self._held
 
     def held(self) -> list[tuple[str, int, int]]:
@@ -263,6 +259,10 @@ class Models:
     def check_integrity(self) -> None:
         """AssertionError where the books are wrong: over the budget, or an adapter without what it is on."""
         check(self._places(), self._budget)
+
+    def _make_room(self, plan: Blueprint) -> None:
+        wanted = {piece.hash: piece.size for piece in plan.pieces}
+        self._evict(leaving(plan.name, wanted, self._places(), self._budget))
 
     def _places(self) -> dict[str, Place]:
         return {hash: Place(h.piece.size, h.leases, h.piece.on) for hash, h in self._held.items()}
