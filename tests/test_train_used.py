@@ -115,6 +115,7 @@ async def said(folder: Path, out: str, *lines: str) -> list[dict[str, Any]]:
     return [event for event in events if event["event"] in ("finished", "said")]
 
 
+@pytest.mark.slow  # the embedded models, two lives of the bot
 @pytest.mark.timeout(600)
 async def test_the_zip_the_lora_the_picture_and_the_table(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('data = "data"\n[engines]\ndevices = ["cpu"]\n')
