@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from engines.embedded import products, world
@@ -143,6 +144,20 @@ def judge(steps: int, batch: int = 16, seed: int = 0) -> Oracle:
         optimizer.step()
         rate.step()
     return made.eval()
+
+
+def judge_kept(folder: Path, steps: int) -> Oracle:
+    """The judge from `folder`; trained and kept there the first time."""
+    path = folder / f"judge-{steps}.safetensors"
+    if path.exists():
+        made = Oracle()
+        made.load_state_dict(load_file(path))
+        return made.eval()
+    made = judge(steps)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(made.state_dict(), path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
+    return made
 
 
 def pixels_of(pictures: list[NDArray[np.uint8]]) -> torch.Tensor:

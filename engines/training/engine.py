@@ -147,7 +147,6 @@ class DreamBooth:
             ticks.earlier_samples(run)
         else:
             run.done = classes.made_ticks(run.wanted)
-        run.first = run.done
 
     def advance(self, runs: Sequence[Training]) -> None:
         """One tick of each: an optimizer step, or one UNet call for its samples. All or none."""

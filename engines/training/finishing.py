@@ -31,7 +31,7 @@ from engines.words import Words
 
 
 def note(run: Training) -> Words:
-    """The line under the bar."""
+    """The line under the bar, which says the time left."""
     tick = run.timeline.at(min(run.done, run.total - 1))
     if tick.kind == "class":
         made = tick.index // classes.STEPS * classes.BATCH
@@ -39,11 +39,10 @@ def note(run: Training) -> Words:
     told = _NOTE(
         step=run.learnt,
         steps=run.timeline.steps,
-        loss=_loss(run.record.whole.mean.value),
+        loss=_loss(run.record.whole.mean.value) if run.learnt else "–",
         each=_each(run.record),
         rate=f"{run.learner.rate:.1e}",
         memory=_memory(run.parts.device),
-        left=_duration(_left(run)),
     )
     told = told + _AWAY if run.learner.away is not None else told
     return told + _SAMPLING if tick.kind == "sample" and run.round is not None else told
@@ -55,12 +54,6 @@ def _each(record: Record) -> str:
         f"{n} {_loss(c.mean.value)}" for n, c in zip(record.names, record.concepts, strict=True) if c.steps
     ]
     return f" ({', '.join(told)})" if len(told) > 1 else ""
-
-
-def _left(run: Training) -> float:
-    """Seconds to the end at this life's pace."""
-    ticks = run.done - run.first
-    return (time.monotonic() - run.clock) / ticks * (run.total - run.done) if ticks else 0.0
 
 
 def _memory(device: str) -> str:
@@ -228,8 +221,8 @@ def _json(data: Any) -> str:
 
 
 _NOTE = Words(
-    "Step {step}/{steps} · loss {loss}{each} · rate {rate} · {memory} · {left} left",
-    "스텝 {step}/{steps} · 손실 {loss}{each} · 학습률 {rate} · {memory} · 남은 시간 {left}",
+    "Step {step}/{steps} · loss {loss}{each} · rate {rate} · {memory}",
+    "스텝 {step}/{steps} · 손실 {loss}{each} · 학습률 {rate} · {memory}",
 )
 _AWAY = Words(
     "· giving way: others need the memory, so the optimizer's state waits on the host",

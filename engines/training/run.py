@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,8 +57,6 @@ class Training(Run):
     pictures: dict[int, list[Image.Image]] = field(default_factory=dict)  # after how many steps → samples
     news: bool = False  # whether a preview would show something new
     seconds: float = 0.0  # spent on ticks, in all lives
-    clock: float = field(default_factory=time.monotonic)  # when this life began
-    first: int = 0  # ticks done when this life began
 
     @property
     def learnt(self) -> int:
