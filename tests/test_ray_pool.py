@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -13,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import training_world
 from chat import add_job
 from pool_conformance import House, PoolConformance, all_of, ends, until
+from ray_world import life_of, post_of, sigkill, starts
 from test_dispatcher import Ear, ended, running
 from toy_engine import Count, toy_pool
 
 from engines import devices
 from engines.engine import Work
-from engines.events import Event, Failed, Finished, Progress, Started
+from engines.events import Event, Failed, Finished, Progress
 from engines.serving import ray_cluster
 from engines.serving.ray_cluster import Cluster, Seat
-from engines.studio import EngineSettings, open_pool, open_seat
+from engines.studio import EngineSettings, open_seat
 from engines.words import Refusal, Words
 from storage.store import Store
 
@@ -71,21 +70,6 @@ async def pool(house: House) -> AsyncIterator[RayPool]:
     await pool.stop(5)
 
 
-def post_of(pool: RayPool, job: int) -> Post:
-    """Where a work is now."""
-    (post,) = [post for post in pool._posts if any(held.job == job for held in post.works())]
-    return post
-
-
-def life_of(post: Post) -> tuple[str, int]:
-    assert post.report is not None
-    return post.report.life, post.report.process
-
-
-def sigkill(post: Post) -> None:
-    os.kill(life_of(post)[1], signal.SIGKILL)
-
-
 def rays_own_kill(post: Post) -> None:
     ray.kill(post.actor, no_restart=False)
 
@@ -100,10 +84,6 @@ async def read(pool: RayPool, work: Work, at: int, act: Callable[[Post], None]) 
                 act(post_of(pool, work.id))
                 at = 0
     return seen
-
-
-def starts(events: list[Event]) -> list[str]:
-    return [event.device for event in events if isinstance(event, Started)]
 
 
 @pytest.mark.parametrize("kill", [sigkill, pytest.param(rays_own_kill, marks=pytest.mark.slow)])
@@ -175,8 +155,12 @@ async def test_works_wait_while_every_actor_restarts_and_can_be_cancelled(
     assert pool.room() == 0
     patient, hasty = (asyncio.create_task(all_of(pool, house.ask())) for _ in range(2))
     await asyncio.sleep(0.1)
-    hasty.cancel()
-    await asyncio.gather(hasty, return_exceptions=True)
+    rash = asyncio.create_task(all_of(pool, house.ask()))
+    await asyncio.sleep(0)
+    for task in (hasty, rash):
+        task.cancel()
+    await asyncio.gather(hasty, rash, return_exceptions=True)
+    assert len(pool._runs) == 1
     assert isinstance((await patient)[-1], Finished)
 
 
@@ -267,59 +251,3 @@ def test_actors_share_the_cpus_so_that_all_find_a_place(
     cpus: list[float], actors: int, threads: int, each: float
 ) -> None:
     assert ray_cluster.share(cpus, actors, threads) == each
-
-
-def training(folder: Path, **more: Any) -> tuple[RayPool, Work]:
-    """The real trainer and the embedded model, over Ray."""
-    settings = EngineSettings(folder / "models", backend="ray", actors=2, devices=("cpu",), preview_every=0)
-    told, files = training_world.data(folder / "data", concepts=1, normals=2)
-    request = training_world.train(concepts=told, model="", batch=1, resolution=64, **more)
-    pool = open_pool(settings)
-    assert isinstance(pool, RayPool)
-    return pool, training_world.work(folder / "work", request, files)
-
-
-def went_on(events: list[Event]) -> bool:
-    """Whether it ended well, and did not begin from nothing."""
-    (end,) = ends(events)
-    assert isinstance(end, Finished), end
-    return any("went on from step" in note.en for note in end.notes)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)  # three processes that import torch
-async def test_a_training_goes_on_from_its_checkpoint_where_its_actor_is_killed(tmp_path: Path) -> None:
-    pool, work = training(tmp_path, steps=10, save_every=2)
-    await pool.start()
-    seen: list[Event] = []
-    killed = 0
-    async with aclosing(pool.run(work)) as events:
-        async for event in events:
-            seen.append(event)
-            saved = list(work.folder.glob("attempt-*/checkpoint-*"))
-            if saved and not killed and isinstance(event, Progress):
-                killed = event.step
-                sigkill(post_of(pool, work.id))
-    await pool.stop(5)
-    assert went_on(seen)
-    assert 0 < killed < max(event.total for event in seen if isinstance(event, Progress))
-    assert len(starts(seen)) == 2
-    assert (tmp_path / "models" / "mine" / "model.json").is_file()
-    assert all(artifact.path.parent == work.folder for artifact in seen[-1].artifacts)  # type: ignore[union-attr]
-    assert not list(work.folder.glob("attempt-*"))
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-async def test_a_paused_training_leaves_its_checkpoint_with_the_job_and_goes_on(tmp_path: Path) -> None:
-    pool, work = training(tmp_path, steps=10, save_every=1000)
-    await pool.start()
-    async with aclosing(pool.run(work)) as events:
-        async for event in events:
-            if isinstance(event, Progress) and "loss 0." in (event.note.en if event.note else ""):
-                pool.hold(work.id)
-                break
-    assert list(work.folder.glob("checkpoint-*"))
-    assert not list(work.folder.glob("attempt-*"))
-    assert went_on(await all_of(pool, work))
-    await pool.stop(5)

@@ -134,6 +134,7 @@ class RayPool:
             return
         ticket = Ticket(_absolute(work), Stream(asyncio.get_running_loop()))
         task = self._runs[ticket] = self._keep(self._see_through(ticket))
+        task.add_done_callback(lambda _: self._runs.pop(ticket, None))  # it may be cancelled before it begins
         try:
             async with aclosing(ticket.stream.events()) as events:
                 async for event in events:
@@ -157,7 +158,6 @@ class RayPool:
             end = failures.failed(error)
         finally:
             self._leave(ticket)
-            del self._runs[ticket]
         ticket.stream.tell(end)
 
     async def _placed(self, ticket: Ticket) -> Post | Failed:
