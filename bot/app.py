@@ -6,9 +6,10 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from bot.answers.outbox import Outbox
 from bot.desk import Desk
@@ -59,45 +60,57 @@ async def studio(
     async with await Store.open(config.data) as store, PictureReader(config.picture_limits()) as reader:
         await asyncio.to_thread(batches.clear, config.data)
         await pool.start()
-        weights = {name: department.weight for name, department in config.departments.items()}
-        forecast = Forecast(
-            store, clock=time.time, slots=pool.width, devices=max(len(pool.alive()), 1), weights=weights
-        )
-        outbox = Outbox(store, {p.name: p for p in platforms}, shrink=reader.shrink, forecast=forecast)
-        metrics = Metrics(store, pool)
-        dispatcher = Dispatcher(
-            store,
-            Measured(pool, metrics),
-            outbox,
-            width=pool.width,
-            keep=config.history.keep_days * 86400.0,
-            weights=weights,
-            forecast=forecast,
-        )
-        desk = Desk(
-            store,
-            reader,
-            dispatcher,
-            outbox,
-            config.desk_settings(),
-            models=lambda: known(config),
-            heard=metrics.heard,
-            devices=pool.status,
-            forecast=forecast,
-        )
+        parts = _composed(config, platforms, pool, store, reader)
         listening = {p.name for p in platforms}
         async with asyncio.TaskGroup() as tasks:
-            work = [dispatcher.run(), outbox.run(), metrics.serve(config.metrics.host, config.metrics.port)]
-            work += [_listen(p, desk, listening) for p in platforms]
-            running = [tasks.create_task(part) for part in work]
+            running = [tasks.create_task(part) for part in parts.work]
+            running += [tasks.create_task(_listen(p, parts.desk, listening)) for p in platforms]
             try:
-                yield Studio(store, desk, pool)
-            finally:
-                await pool.stop(
-                    GRACE
-                )  # first, so that what runs is put back in the queue as stopped, not crashed
+                yield Studio(store, parts.desk, pool)
+            finally:  # the pool first, so that what runs is put back in the queue as stopped, not crashed
+                await pool.stop(GRACE)
                 for task in running:
                     task.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The desk, and what runs beside it."""
+
+    desk: Desk
+    work: tuple[Coroutine[Any, Any, None], ...]
+
+
+def _composed(
+    config: Config, platforms: Sequence[Platform], pool: Serves, store: Store, reader: PictureReader
+) -> _Parts:
+    weights = {name: department.weight for name, department in config.departments.items()}
+    devices = max(len(pool.alive()), 1)
+    forecast = Forecast(store, clock=time.time, slots=pool.width, devices=devices, weights=weights)
+    outbox = Outbox(store, {p.name: p for p in platforms}, shrink=reader.shrink, forecast=forecast)
+    metrics = Metrics(store, pool)
+    dispatcher = Dispatcher(
+        store,
+        Measured(pool, metrics),
+        outbox,
+        width=pool.width,
+        keep=config.history.keep_days * 86400.0,
+        weights=weights,
+        forecast=forecast,
+    )
+    desk = Desk(
+        store,
+        reader,
+        dispatcher,
+        outbox,
+        config.desk_settings(),
+        models=lambda: known(config),
+        heard=metrics.heard,
+        devices=pool.status,
+        forecast=forecast,
+    )
+    serving = metrics.serve(config.metrics.host, config.metrics.port)
+    return _Parts(desk, (dispatcher.run(), outbox.run(), serving))
 
 
 async def _listen(platform: Platform, desk: Desk, listening: set[str]) -> None:
