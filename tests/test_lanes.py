@@ -18,7 +18,8 @@ from engines.models.memory import Models
 from engines.request import Request
 from engines.requests import Inpaint, Txt2Img
 from engines.serving.lane import Pace
-from engines.serving.pool import COLD, Pool
+from engines.serving.placing import COLD
+from engines.serving.pool import Pool
 
 pytestmark = pytest.mark.timeout(120)
 

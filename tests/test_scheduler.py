@@ -173,6 +173,29 @@ def test_training_gets_all_when_alone_and_its_share_when_not() -> None:
     assert got["kim"] / got.total() == pytest.approx(0.1, abs=0.01)
 
 
+def test_training_that_had_the_device_to_itself_waits_for_people_at_first() -> None:
+    training = a_run("kim", background=True, key="t", step_cost=6)
+    scheduler = joined(Scheduler(ROWS, share=0.1, credit=200), training)
+    serve(scheduler, 50)
+    scheduler.join(a_run("lee", key="a", rows=2))
+    first = serve(scheduler, 85)
+    assert first == {"lee": 170}  # 200 of the class's counter are 180 row-steps of people
+    assert serve(scheduler, 2000)["kim"] / 4000 == pytest.approx(0.1, abs=0.02)
+
+
+def test_credit_is_earned_again_only_by_quiet_time() -> None:
+    training = a_run("kim", background=True, key="t", step_cost=6)
+    scheduler = joined(
+        Scheduler(ROWS, share=0.1, credit=200), training, busy := a_run("lee", key="a", rows=2)
+    )
+    got = serve(scheduler, 2000)
+    assert got["kim"] / got.total() == pytest.approx(0.1, abs=0.01)
+    scheduler.leave(busy)
+    serve(scheduler, 4)
+    scheduler.join(a_run("lee", key="a", rows=2))
+    assert serve(scheduler, 80) == {"lee": 160}
+
+
 def test_people_who_come_and_go_do_not_let_training_in_early() -> None:
     scheduler = joined(Scheduler(ROWS, share=0.1), a_run("kim", background=True, key="t", step_cost=6))
     got: Counter[str] = Counter()

@@ -36,6 +36,7 @@ class Pace:
     share: float = 0.1  # the least part that background runs get while people wait
     preview_every: int = 5  # steps between two previews; 0 = none
     seconds: float = 0.0  # that a step may take, learnt by measuring; 0 = any
+    credit: float = 1000.0  # see `Scheduler`
 
 
 class Lane:
@@ -60,7 +61,7 @@ class Lane:
         self._fetchers = fetchers
         self._packers = packers
         self._budget = Budget(pace.rows, pace.seconds)
-        self._scheduler = Scheduler(pace.rows, share=pace.share, limit=self._budget.rows)
+        self._scheduler = Scheduler(pace.rows, None, pace.share, self._budget.rows, pace.credit)
         self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()  # None: only wake up
         self._waiting: deque[Ticket] = deque()  # to begin
         self._running: dict[int, Ticket] = {}  # by id(run)

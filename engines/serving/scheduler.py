@@ -10,7 +10,8 @@ Promises (tests/test_scheduler.py):
 - A person's own runs share what the person gets in the same way, so a short job is not stuck behind a long one: with
   k runs of one person, a job of work w is done when the person has got about k · w (processor sharing).
 - Who is ahead by more than `lead` rides along only where nobody is left standing for it, and then for nothing.
-- Background runs (training) get everything when nobody waits, else at least their `share`.
+- Background runs (training) get everything when nobody waits, else at least their `share`; what they got while
+  nobody waited counts for it, up to `credit`, so that who asks after a quiet time is not held up at all.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Scheduler:
         lead: how far (in row-steps) a person may ride ahead of the one furthest behind while others wait.
         share: the least part of the device that background runs get, 0 ≤ share < 1.
         limit: rows of one step of a key, where they are fewer.
+        credit: row-steps of people at most for which background runs wait, having had the device to themselves.
     """
 
     def __init__(
@@ -57,12 +59,14 @@ class Scheduler:
         lead: float | None = None,
         share: float = 0.1,
         limit: Callable[[Hashable], int] | None = None,
+        credit: float = 0.0,
     ) -> None:
         if not 0 <= share < 1 or rows < 1:
             raise ValueError("rows must be at least 1, and share in [0, 1)")
         self.rows = rows
         self._lead = lead
         self._share = share
+        self._credit = credit
         self._limit = limit or (lambda key: rows)
         self._classes = {FRONT: _Class(), BACK: _Class()}
         self._tick = 0
@@ -100,8 +104,11 @@ class Scheduler:
         background = bool(back.runs) and (not front.runs or (self._share > 0 and back.spent < front.spent))
         chosen = self._batch(self._classes[background])
         part = self._share if background else 1 - self._share
-        if front.runs and back.runs and part > 0:
+        if part > 0 and front.runs and back.runs:
             self._classes[background].spent += sum(map(cost, chosen)) / part
+        elif part > 0 and background:
+            earned = back.spent + sum(map(cost, chosen)) / part
+            back.spent = max(back.spent, min(earned, front.spent + self._credit))
         return chosen
 
     def _batch(self, own: _Class) -> list[Run]:
