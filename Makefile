@@ -30,7 +30,7 @@ lock: ## resolve the pinned requirements anew
 	  --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -o requirements/lock.txt
 
 docs: $(READY) ## draw the tables and the tree in the READMEs anew
-	$(PY) docs/generate.py
+	$(PY) -m docs.generate
 
 $(NETWORK): | $(READY) # without it /removebg is left out of the demo, and its tests are skipped
 	-$(PY) -m bot models fetch u2netp

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("throughput", "latency", "fairness", "overhead", "cache", "scale", "ranking", "cleanup")
+NAMES = ("throughput", "latency", "fairness", "waiting", "overhead", "cache", "scale", "ranking", "cleanup")
 LIMIT = 300.0  # seconds for one of them
 
 failed = []

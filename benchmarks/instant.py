@@ -32,17 +32,17 @@ def picture(side: int = 16) -> bytes:
 
 
 class Instant:
-    """An engine whose steps take `seconds` (0: no time) and whose pictures are encoded already."""
+    """An engine whose steps take `seconds` and `each` a row (0: no time), and whose pictures are encoded already."""
 
-    def __init__(self, seconds: float = 0.0) -> None:
-        self._seconds, self._png = seconds, picture()
+    def __init__(self, seconds: float = 0.0, each: float = 0.0) -> None:
+        self._seconds, self._each, self._png = seconds, each, picture()
 
     def begin(self, work: Work) -> Run:
         steps: int = getattr(work.request, "steps", 1)
         return Run(work=work, total=steps, key="all")
 
     def advance(self, runs: Sequence[Run]) -> None:
-        time.sleep(self._seconds)
+        time.sleep(self._seconds + self._each * sum(run.rows for run in runs))
         for run in runs:
             run.done += 1
 
@@ -59,10 +59,10 @@ class Instant:
         pass
 
 
-def pool(seconds: float = 0.0, slots: int = 8) -> Pool:
+def pool(seconds: float = 0.0, each: float = 0.0, slots: int = 8) -> Pool:
     """The real pool with one lane of the instant engine."""
     return Pool(
-        {Txt2Img: lambda _: Instant(seconds), Img2Img: lambda _: Instant(seconds)},
+        {kind: lambda _: Instant(seconds, each) for kind in (Txt2Img, Img2Img)},
         [Device("cpu", "instant", 0)],
         slots=slots,
     )

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FRESH = 1.0  # seconds for which a forecast is good
 LINE = 200  # so many waiting jobs are played forward; who is behind them is told the place alone
+LEAST = 0.5  # seconds: of shorter waits nothing is learnt
+HEED = 0.1  # how much the newest job says about how late they are
 SHARE = 0.1  # of the devices, for background work while people wait
 BACKGROUND = ("train",)
 Pair = tuple[float, float]  # row-steps, seconds
@@ -163,6 +165,10 @@ class Forecast:
         self._left: dict[int, float] = {}  # part of a running job that is still to be done
         self._own: dict[int, float] = {}  # what a running job itself says is left, in seconds
         self._ends: dict[int, float] = {}
+        self._told: dict[
+            int, tuple[float, float]
+        ] = {}  # of a job: when it was first told, and what was worked out
+        self._late = 1.0  # how much longer the last jobs took than was worked out for them
         self._at = float("-inf")
 
     def heard(self, job_id: int, progress: Progress, eta: float | None) -> None:
@@ -175,6 +181,9 @@ class Forecast:
         """It runs no more."""
         self._left.pop(job_id, None)
         self._own.pop(job_id, None)
+        if (told := self._told.pop(job_id, None)) and told[1] > LEAST:
+            ratio = min(max((self._clock() - told[0]) / told[1], 0.25), 4.0)
+            self._late *= (ratio / self._late) ** HEED
         self._at = float("-inf")
 
     def changed(self) -> None:
@@ -187,7 +196,10 @@ class Forecast:
         if not 0 <= now - self._at < FRESH:
             self._ends, self._at = await self._played(), now
         end = self._ends.get(job_id)
-        return None if end is None else max(0.0, end - (now - self._at))
+        if end is None:
+            return None
+        self._told.setdefault(job_id, (now, end))
+        return max(0.0, end * self._late - (now - self._at))
 
     async def told(self, job_id: int) -> Words | None:
         """The same in words that claim no more than is known."""

@@ -1,4 +1,4 @@
-"""Writes the parts of the READMEs that come from the code: `python docs/generate.py` (a test looks whether they do).
+"""Writes the parts of the READMEs that come from the code: `python -m docs.generate` (a test looks whether they do).
 
 Between `<!-- NAME -->` and `<!-- /NAME -->` stand the command table, the options and the tree.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.table import table as figure_table
 from bot.menu import FORMS
 from engines.forms import Form, Param
 from engines.words import Language, Words
@@ -49,6 +50,7 @@ BLOCKS: dict[str, Callable[[Language], str]] = {
     "commands": command_table,
     "options": option_table,
     "tree": tree,
+    "figures": figure_table,
 }
 
 

@@ -34,7 +34,7 @@ def generate() -> ModuleType:
 
 @pytest.mark.parametrize("name", READMES)
 def test_the_parts_drawn_from_the_code_are_fresh(generate: ModuleType, name: str) -> None:
-    assert text(name) == generate.filled(text(name), generate.README[name]), "run: python docs/generate.py"
+    assert text(name) == generate.filled(text(name), generate.README[name]), "run: python -m docs.generate"
 
 
 def test_the_tree_names_every_file(generate: ModuleType) -> None:

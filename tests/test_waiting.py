@@ -93,6 +93,23 @@ async def test_what_a_job_took_is_learnt_and_lasts(tmp_path: Path) -> None:
         assert await forecast.seconds(two.id) == pytest.approx(20.0)
 
 
+async def test_what_was_told_is_corrected_by_how_the_last_ones_turned_out(store: Store) -> None:
+    now = [NOW]
+    forecast = Forecast(store, clock=lambda: now[0], slots=1)
+    first = await add_job(store, cost=50.0)
+    await store.jobs.claim(NOW)
+    speed = speed_of(first, 1.0, "cpu", 25.0)
+    assert await store.jobs.finish(first.id, results=[], notes=[], seconds=25.0, now=NOW, speed=speed)
+    for k in range(30):
+        job = await add_job(store, f"late{k}", cost=20.0)
+        told = await forecast.seconds(job.id)
+        assert told is not None
+        await store.jobs.cancel(job.id, now=NOW)
+        now[0] += 20.0  # 10 were worked out
+        forecast.over(job.id)
+    assert told == pytest.approx(20.0, rel=0.1)
+
+
 async def test_a_job_that_did_not_end_well_teaches_nothing(store: Store) -> None:
     job = await add_job(store)
     speed = speed_of(job, 1.0, "cpu", 25.0)
