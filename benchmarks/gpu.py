@@ -45,8 +45,9 @@ def figures_of(
 ) -> dict[str, Any]:
     """Images a second of the three sides, and latencies."""
     _, base, channels, kind = shape
-    save(folder / base, 0, narrow=smoke, base=base, channels=channels)
-    usual = {"txt2img": base, "img2img": base, "inpaint": base}
+    name = f"shape-of-{base}"
+    save(folder / name, 0, narrow=smoke, base=base, channels=channels)
+    usual = {"txt2img": name, "img2img": name, "inpaint": name}
     settings = EngineSettings(models=folder, defaults=usual, compile=compile)
     bench = throughput.Bench(settings, device, folder, rows=4 if smoke else 32)
     asked = throughput.requests(steps) if kind == "txt2img" else throughput.inpainting(steps)
