@@ -20,6 +20,7 @@ from bot.pictures.reading import PictureReader
 from bot.settings.config import Config
 from bot.talk import Platform
 from bot.waiting import Forecast
+from engines.background.outline import Outliner
 from engines.models import catalogue
 from engines.models.catalogue import Model
 from engines.serving.serves import Serves
@@ -108,6 +109,7 @@ def _composed(
         heard=metrics.heard,
         devices=pool.status,
         forecast=forecast,
+        outline=Outliner(config.models_folder).outline,
     )
     serving = metrics.serve(config.metrics.host, config.metrics.port)
     return _Parts(desk, (dispatcher.run(), outbox.run(), serving))

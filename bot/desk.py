@@ -54,8 +54,10 @@ class Desk:
         heard: Callable[[Message, float], None] | None = None,
         devices: Callable[[], Sequence[DeviceStatus]] = tuple,
         forecast: Forecast | None = None,
+        outline: Callable[[bytes], bytes | None] | None = None,
     ) -> None:
-        """`heard` is told of every first answer to words, and how many seconds it took; `devices` for `/gpu`."""
+        """`heard` is told of every first answer to words, and how many seconds it took; `devices` for `/gpu`;
+        `outline` finds the object of a photo for `mask:auto`."""
         self._heard = heard
         self.settings = settings
         self.tools = Tools(
@@ -69,6 +71,7 @@ class Desk:
             clock,
             rng,
             devices,
+            outline,
             self._pressed,
             forecast,
         )

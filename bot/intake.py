@@ -17,6 +17,7 @@ from bot.commands.command import Tools
 from bot.commands.preset import with_preset
 from bot.locale.markup import cut
 from bot.many.batches import Batches, Sent, is_archive
+from bot.masks.outlined import outlined
 from bot.menu import form_named
 from bot.talk import Attachment, Invocation, Person
 from engines.forms import Form
@@ -229,7 +230,8 @@ class Intake:
         given = heard.files.get(name)
         data = await given.read(self.tools.settings.upload_bytes) if given else None
         try:
-            mask = await self.tools.reader.mask(photo, spec, data, given.name if given else "mask")
+            outline = await outlined(self.tools, photo, spec)
+            mask = await self.tools.reader.mask(photo, spec, data, given.name if given else "mask", outline)
         except Refusal as refusal:
             if not spec and given is None:
                 raise Incomplete(refusal.words, request.name) from None

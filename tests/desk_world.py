@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,7 +149,13 @@ class World:
 
 
 @asynccontextmanager
-async def opened(folder: Path, reader: PictureReader, **changed: Any) -> AsyncIterator[World]:
+async def opened(
+    folder: Path,
+    reader: PictureReader,
+    *,
+    outline: Callable[[bytes], bytes | None] | None = None,
+    **changed: Any,
+) -> AsyncIterator[World]:
     models = folder / "models"
     for name, channels in (("toy", 4), ("toy-inpaint", 9)):
         (models / name / "unet").mkdir(parents=True)
@@ -170,6 +176,7 @@ async def opened(folder: Path, reader: PictureReader, **changed: Any) -> AsyncIt
             lambda: catalogue.known(models),
             clock=lambda: now[0],
             rng=lambda most: next(seeds) % most,
+            outline=outline,
         )
         yield World(desk, store, dispatcher, outbox, now)
 

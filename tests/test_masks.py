@@ -379,7 +379,7 @@ async def test_auto_finds_the_object_and_its_inverse_the_background(reader: Pict
     front, back = await reader.mask(png(photo), "auto"), await reader.mask(png(photo), "auto-inverse")
     assert alike(white(front), wanted) > 0.9
     assert np.array_equal(white(back), ~white(front))
-    assert front.notes == (words.AUTO_FRONT,)
+    assert front.notes == (words.AUTO_FRONT, words.BY_COLOURS)
     assert white(await reader.mask(png(photo), "auto")).tolist() == white(front).tolist()
 
 

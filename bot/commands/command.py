@@ -64,6 +64,7 @@ class Tools:
     clock: Callable[[], float]
     rng: Callable[[int], int]  # a number from 0 up to, not including, its argument
     devices: Callable[[], Sequence[DeviceStatus]] = tuple
+    outline: Callable[[bytes], bytes | None] | None = None  # a small photo → its object; blocks, for a thread
     press: Callable[[Press], Awaitable[Message]] | None = (
         None  # what a button does, for those who say it in words
     )

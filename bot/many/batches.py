@@ -21,6 +21,7 @@ from bot.archives import pairing
 from bot.archives.pairing import looks_like_mask
 from bot.archives.unpacking import ArchiveLimits, unpack
 from bot.commands.command import Tools
+from bot.masks.outlined import outlined
 from bot.pictures.reading import Picture
 from bot.talk import Attachment
 from engines.request import Item
@@ -103,8 +104,9 @@ class Batches:
         notes, blob = list(picture.notes), ""
         if taking.mask_field:
             data = await self._bytes(mask) if mask else None
+            outline = await outlined(self.tools, picture.png, taking.spec)
             found = await self.tools.reader.mask(
-                picture.png, taking.spec, data, mask.name if mask else "mask"
+                picture.png, taking.spec, data, mask.name if mask else "mask", outline
             )
             if found.share == 1 and getattr(taking.request, "invert", False):
                 raise Refusal(_WHITE)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bot.masks.foreground import foreground
+from bot.masks.foreground import foreground, from_outline
 from bot.masks.marks import coloured, differing, has_marks, spread_of
 from bot.masks.spoken import Alpha, Auto, Box, Colour, Difference, Part, White, parse
 from bot.masks.words import (
@@ -19,6 +19,8 @@ from bot.masks.words import (
     AUTO_FRONT,
     BOX_CUT,
     BOX_OUTSIDE,
+    BY_COLOURS,
+    BY_COLOURS_AFTER_ALL,
     EVERYTHING,
     FIT_IT,
     FROM_ALPHA,
@@ -51,6 +53,7 @@ class Finding:
     """A mask in the making (mutable): the photo, and what should be told."""
 
     photo: Image.Image
+    outline: Image.Image | None = None  # the background remover's, of any size
     notes: list[Words] = field(default_factory=list)
 
     @property
@@ -59,13 +62,13 @@ class Finding:
 
 
 def find_mask(
-    photo: Image.Image, spec: str, given: Image.Image | None
+    photo: Image.Image, spec: str, given: Image.Image | None, outline: Image.Image | None = None
 ) -> tuple[Pixels, float, tuple[Words, ...]]:
     """The mask at the photo's size, the share of the photo it covers (0..1], and sentences about it.
 
-    Several parts are united. Raises `Refusal` where nothing would change or the pictures do not fit.
+    Several parts are united. `outline` is what a network takes for the object: grey, white = object. Raises `Refusal` where nothing would change or the pictures do not fit.
     """
-    finding = Finding(photo)
+    finding = Finding(photo, outline)
     parts = parse(spec)
     if given is not None:
         _check_shape(finding, given)
@@ -136,11 +139,16 @@ def _box(finding: Finding, part: Box) -> Pixels:
 
 
 def _auto(finding: Finding, part: Auto) -> Pixels:
-    photo = finding.photo
-    mask = foreground(as_rgb(reduced(photo, 640)), photo.size)
+    photo, outline = finding.photo, finding.outline
+    mask = from_outline(outline, photo.size) if outline is not None else None
+    by_network = mask is not None
+    if mask is None:
+        mask = foreground(as_rgb(reduced(photo, 640)), photo.size)
     if mask is None:
         raise Refusal(NO_OBJECT)
     finding.notes.append(AUTO_BACK if part.inverse else AUTO_FRONT)
+    if not by_network:
+        finding.notes.append(BY_COLOURS if outline is None else BY_COLOURS_AFTER_ALL)
     return np.invert(mask) if part.inverse else mask
 
 

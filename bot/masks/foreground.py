@@ -1,20 +1,33 @@
-"""What stands out in a photo, without a network: GrabCut (Rother et al. 2004) started from a border prior."""
+"""What stands out in a photo: a network's outline at its size; without one GrabCut, started from a border prior."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Pixels = NDArray[np.uint8]
 
 _SIDE = 320  # the photo is looked at in this size: enough to find an object, quick at any resolution
 _ROUNDS = 4
+_SHARES = 0.003, 0.97  # of the photo: less is no object, more is all of it
+
+
+def from_outline(outline: Image.Image, size: tuple[int, int]) -> Pixels | None:
+    """255 where a network's soft outline says object, as a mask of `size`; None where that is nothing, or all."""
+    grown = np.asarray(outline.convert("L").resize(size, Image.Resampling.BILINEAR))
+    mask = np.where(grown >= 128, 255, 0).astype(np.uint8)
+    return mask if _is_object(mask) else None
+
+
+def _is_object(mask: Pixels) -> bool:
+    return _SHARES[0] < float(np.mean(mask > 0)) < _SHARES[1]
 
 
 def foreground(rgb: Pixels, size: tuple[int, int]) -> Pixels | None:
     """255 where the object is, as a mask of `size` (width, height); None where nothing stands out.
 
-    Product photos have their background at the border: how unlike the border a pixel is tells which pixels are
+    GrabCut: Rother, Kolmogorov, Blake 2004. Product photos have their background at the border: how unlike the border a pixel is tells which pixels are
     probably the object, and GrabCut settles the edge.
     """
     import cv2
@@ -33,7 +46,7 @@ def foreground(rgb: Pixels, size: tuple[int, int]) -> Pixels | None:
     )  # the box is not looked at
     object = np.isin(guess, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8) * np.uint8(255)
     found = cv2.morphologyEx(object, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    if not 0.003 < float(np.mean(found > 0)) < 0.97:
+    if not _is_object(np.asarray(found, np.uint8)):
         return None
     smooth = cv2.resize(found, size, interpolation=cv2.INTER_LINEAR)
     return np.where(smooth >= 128, 255, 0).astype(np.uint8)

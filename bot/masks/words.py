@@ -62,6 +62,15 @@ AUTO_BACK = Words(
     "Everything but what stands out in the photo will change.",
     "사진에서 두드러지는 물체를 뺀 배경을 바꿉니다.",
 )
+BY_COLOURS = Words(
+    "The object was told from its background by colours alone (GrabCut), as the background remover's network "
+    "u2netp is not here.",
+    "배경 제거 모델 u2netp가 없어 색만으로(GrabCut) 물체와 배경을 구분했습니다.",
+)
+BY_COLOURS_AFTER_ALL = Words(
+    "The background remover saw no object, so it was told from its background by colours alone (GrabCut).",
+    "배경 제거 모델이 물체를 찾지 못해 색만으로(GrabCut) 물체와 배경을 구분했습니다.",
+)
 NO_OBJECT = Words(
     "No object stands out from the background here. Please use `mask:box=x,y,w,h` or a painted mask.",
     "배경에서 두드러지는 물체를 찾지 못했습니다. `mask:box=x,y,너비,높이`나 직접 칠한 마스크를 써 주세요.",

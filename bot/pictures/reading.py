@@ -37,7 +37,7 @@ class PictureLimits:
     pixels: int = 50_000_000
     memory_bytes: int = 3_000_000_000  # address space of one worker
     seconds: float = (
-        30.0  # of CPU time for one request; on the clock a busy machine may take `WALL` times that
+        30.0  # of CPU time for one request; a busy machine may take `WALL` times that on the clock
     )
     workers: int = 2  # so that one slow file does not keep everybody waiting
 
@@ -112,13 +112,16 @@ class PictureReader:
         spec: str | None = None,
         attachment: bytes | None = None,
         name: str = "mask",
+        outline: bytes | None = None,
     ) -> Mask:
-        """The mask that words, a second picture (any file, unchecked) or the photo's own transparency mean."""
+        """The mask that words, a second picture (any file, unchecked) or the photo's own transparency mean.
+        `outline`: our own picture of the object, for words that ask for it."""
         name = safe_name(name)
         if attachment is not None:
             self._check_bytes(attachment, name)
-        args: dict[str, Any] = {"spec": spec or "", "name": name, "given": attachment is not None}
-        parts = _sent(args, photo=photo) + ([attachment] if attachment is not None else [])
+        args: dict[str, Any] = {"spec": spec or "", "name": name}
+        args |= {"given": attachment is not None, "outlined": outline is not None}
+        parts = _sent(args, photo=photo) + [part for part in (attachment, outline) if part is not None]
         head, answer = await self._ask("mask", args, parts, name)
         return Mask(answer[0], head["share"], _notes(head))
 
@@ -148,8 +151,7 @@ class PictureReader:
     async def thumbnail(self, picture: bytes | Path, side: int = 256) -> bytes:
         """A small JPEG of our own picture."""
         args: dict[str, Any] = {"side": side}
-        _, answer = await self._ask("thumbnail", args, _sent(args, picture=picture))
-        return answer[0]
+        return (await self._ask("thumbnail", args, _sent(args, picture=picture)))[1][0]
 
     async def sample(
         self, photo: bytes, name: str, mask: bytes | None = None, mask_name: str = "mask"
@@ -166,8 +168,7 @@ class PictureReader:
 
     async def sheet(self, rows: Sequence[Mapping[str, Any]], cell: int = 160) -> bytes:
         """A contact sheet as PNG, of our own files: see `bot.pictures.samples.sheet`."""
-        _, answer = await self._ask("sheet", {"rows": list(rows), "cell": cell}, [])
-        return answer[0]
+        return (await self._ask("sheet", {"rows": list(rows), "cell": cell}, []))[1][0]
 
     def _check_bytes(self, data: bytes, name: str) -> None:
         if len(data) > self.limits.file_bytes:

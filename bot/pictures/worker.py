@@ -38,7 +38,8 @@ def _mask(args: dict[str, Any], parts: list[bytes]) -> Answer:
 
     photo = _picture(args, parts, "photo")
     given = clean(parts.pop(0), args["name"], MAX_PIXELS) if args["given"] else Clean(Image.new("L", (1, 1)))
-    mask, share, notes = find_mask(photo, args["spec"], given.image if args["given"] else None)
+    outline = _own(parts.pop(0)) if args["outlined"] else None
+    mask, share, notes = find_mask(photo, args["spec"], given.image if args["given"] else None, outline)
     told = [*given.notes, *notes]
     return {"share": share, "notes": _pairs(told)}, [_png(Image.fromarray(mask))]
 
