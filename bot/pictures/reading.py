@@ -36,9 +36,7 @@ class PictureLimits:
     file_bytes: int = 25_000_000
     pixels: int = 50_000_000
     memory_bytes: int = 3_000_000_000  # address space of one worker
-    seconds: float = (
-        30.0  # of CPU time for one request; a busy machine may take `WALL` times that on the clock
-    )
+    seconds: float = 30.0  # of CPU time for one request; on the clock it may be `WALL` times that
     workers: int = 2  # so that one slow file does not keep everybody waiting
 
 
