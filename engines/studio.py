@@ -42,9 +42,7 @@ class EngineSettings:
     compile: str = "auto"  # "yes", "no"; auto: on CUDA alone
     rows: int = 0  # rows of one step at most; 0 = by device
     slots: int = 8  # jobs in flight on each device
-    preview: str = (
-        ""  # the tiny decoder for previews: a folder or a hub's name; empty: taesd/ in `models`, if there
-    )
+    tiny_decoder: str = ""  # for previews: a folder or a hub name; empty: taesd/ in `models`, where it is
     preview_every: int = 5  # steps; 0 = no previews
     background_share: float = 0.1  # the least part of a device for training while people wait
     tick_seconds: float = 0.0  # that a shared step may take; 0 = by device
@@ -204,7 +202,7 @@ def open_diffusion(settings: EngineSettings, device: Device, models: Models | No
     from engines.models.tiny import Decoder
 
     fast = compiled.inductor if compiled.wanted(settings.compile, models.device) else None
-    decoder = Decoder(settings.preview, settings.models, models.device, models.dtype)
+    decoder = Decoder(settings.tiny_decoder, settings.models, models.device, models.dtype)
     return Diffusion(models, unets=compiled.Unets(fast), previews=Previews(models, decoder))
 
 

@@ -157,7 +157,7 @@ class Config(Section):
             host_cache=int(engines.host_cache_gb * 1e9),
             rows=engines.rows,
             slots=engines.slots,
-            preview=engines.preview,
+            tiny_decoder=engines.tiny_decoder,
             preview_every=engines.preview_every,
             background_share=engines.background_share,
             tick_seconds=engines.tick_seconds,

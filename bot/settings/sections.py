@@ -130,7 +130,7 @@ class Engines(Section):
     tick_seconds: float = Field(
         default=0.0, ge=0, le=60, description="a shared step takes no longer, by fewer rows; 0: by device"
     )
-    preview: str = Field(
+    tiny_decoder: str = Field(
         default="",
         description="a decoder for finer previews of Stable Diffusion 1 and 2: a folder or "
         '"madebyollin/taesd" of the hub; "": taesd/ in the models folder, where it is',
