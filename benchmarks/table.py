@@ -50,7 +50,7 @@ def _at(value: Any, path: Sequence[str]) -> list[float]:
 BESIDE = "one person beside a training"
 GOALS = (
     Goal(
-        Words("pictures a second against `pipe()`, 8 people, one core", "`pipe()` 대비 초당 그림 수, 8명, 코어 1개"),
+        Words("pictures a second against `pipe()`, 8 people, one core", "초당 그림 수, `pipe()` 대비(8명, 코어 1개)"),
         "throughput", ("*", "times faster"), 2.0, 3.0, unit="×",
     ),
     Goal(

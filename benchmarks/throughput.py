@@ -1,8 +1,9 @@
 """Eight people's mixed requests through the pool, against the same requests one after another through `pipe()`.
 
-Three sides in one process, of one dtype, warmed up, with the same PNG files written: the pool, a resident `pipe()`, and
-a pipeline loaded from disk for each job, as the first Defect Studio worked. Wall time and processor time are both told:
-the second does not mind what else the machine does. A job alone in the warm pool is compared with one loaded anew.
+Three sides in one process, of one dtype, warmed up, with the same PNG files written: the pool, a resident `pipe()` as
+`from_pretrained` gives it, and a pipeline loaded from disk for each job, as the first Defect Studio worked. Wall and
+processor time are both told: the second does not mind what else the machine does. A job alone in the warm pool is
+compared with one loaded anew.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,16 +52,17 @@ class Counted:
     rows: int = 0
 
     @contextmanager
-    def of(self, unet: torch.nn.Module) -> Iterator[None]:
+    def of(self, unets: Iterable[torch.nn.Module]) -> Iterator[None]:
         def count(module: Any, args: tuple[torch.Tensor, ...]) -> None:
             self.calls += 1
             self.rows += len(args[0])
 
-        hook = unet.register_forward_pre_hook(count)
+        hooks = [unet.register_forward_pre_hook(count) for unet in unets]
         try:
             yield
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,9 @@ class Figures:
     rows: int
 
 
-def measured(what: Callable[[], None], unet: torch.nn.Module) -> Figures:
+def measured(what: Callable[[], None], unets: Iterable[torch.nn.Module]) -> Figures:
     counted = Counted()
-    with counted.of(unet):
+    with counted.of(unets):
         wall, processor = time.perf_counter(), time.process_time()
         what()
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
@@ -83,9 +85,12 @@ def measured(what: Callable[[], None], unet: torch.nn.Module) -> Figures:
 
 
 class Bench:
-    """The two sides on the same modules."""
+    """The two sides. `plain`: pipelines are loaded as diffusers does, else they are made of the engine's modules."""
 
-    def __init__(self, settings: EngineSettings, device: Device, folder: Path, rows: int) -> None:
+    def __init__(
+        self, settings: EngineSettings, device: Device, folder: Path, rows: int, *, plain: bool = False
+    ) -> None:
+        self.plain = plain
         made = open_diffusion(settings, device)
         assert isinstance(made, Diffusion)
         self.engine, self.device, self.folder, self.rows = made, device, folder, rows
@@ -153,13 +158,18 @@ class Bench:
 
         return asyncio.run(each())
 
+    @property
+    def unets(self) -> list[torch.nn.Module]:
+        """Those of the resident pipelines, each once."""
+        return list({id(pipe.unet): pipe.unet for pipe in self._pipes.values()}.values())
+
     def pipe(self, asked: Asked, parts: Parts, fresh: bool = False) -> Any:
         """The resident pipeline of the request's kind, with its sampler."""
         import diffusers
 
         kind = {"txt2img": "", "img2img": "Img2Img", "inpaint": "Inpaint"}[asked.name]
         name = f"StableDiffusion{kind}Pipeline"
-        if name not in self._pipes and fresh:
+        if name not in self._pipes and (fresh or self.plain):
             folder = "inpaint" if kind == "Inpaint" else "txt2img"
             self._pipes[name] = getattr(diffusers, name).from_pretrained(
                 EMBEDDED / folder, dtype=getattr(torch, parts.dtype), local_files_only=True
@@ -204,8 +214,8 @@ def compared(bench: Bench, asked: list[Asked], kind: str) -> dict[str, Any]:
         warm = [replace(one, steps=2) for one in asked]
         bench.one_after_another(warm, parts)
         bench.through_pool(warm)
-        pipe = measured(lambda: bench.one_after_another(asked, parts), parts.unet)
-        pool = measured(lambda: bench.through_pool(asked), parts.unet)
+        pipe = measured(lambda: bench.one_after_another(asked, parts), bench.unets)
+        pool = measured(lambda: bench.through_pool(asked), [parts.unet])
         warm_jobs = bench.alone_in_the_pool(asked)
         anew = bench.loaded_for_each(asked, parts)
     return {
@@ -251,7 +261,7 @@ def main(argv: list[str] | None = None) -> None:
     figures: dict[str, Any] = {"machine": machine, "people": PEOPLE, "steps": said.steps}
     with tempfile.TemporaryDirectory() as folder:
         settings = EngineSettings(models=Path(folder))
-        bench = Bench(settings, device, Path(folder), said.rows)
+        bench = Bench(settings, device, Path(folder), said.rows, plain=True)
         figures["text and image to image"] = compared(bench, requests(said.steps), "txt2img")
         bench._pipes.clear()
         figures["inpainting"] = compared(bench, inpainting(said.steps), "inpaint")

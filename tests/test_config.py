@@ -84,7 +84,7 @@ def test_no_secret_in_anything_printed(tmp_path: Path) -> None:
         ('dta = "x"', "dta", "data"),
         ("[limit]\nfile_mb = 1", "limit", "[limits]"),
         ('token = "x"', "token", "discord.token"),
-        ("[engines]\npreview_evry = 1", "engines.preview_evry", "engines.preview_every"),
+        ("[engines]\npreview = 1", "engines.preview", "engines.preview_every"),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_nearest(tmp_path: Path, text: str, key: str, near: str) -> None:
