@@ -20,11 +20,12 @@ from bot.platforms.discord.commands import (
     Option,
     commands,
     fingerprint,
+    further_pictures,
     slash_command,
 )
 from bot.platforms.discord.render import cut, mark_of, plain_name
 from engines.forms import Form, param
-from engines.requests import Inpaint, Txt2Img
+from engines.requests import Inpaint, Train, Txt2Img
 from engines.words import Words
 
 
@@ -71,6 +72,28 @@ def test_required_options_come_first_and_advanced_ones_last() -> None:
     names = list(options(Txt2Img))
     assert names[0] == "prompt"
     assert {"width", "height", "sampler", "preset"} == set(names[-4:])
+
+
+def test_further_pictures_have_options_where_there_is_room() -> None:
+    fewest = {"inpaint": 10, "img2img": 10, "removebg": 10, "cleanup": 10, "interrogate": 10}
+    for form in FORMS:
+        numbered = further_pictures(form)
+        assert set(numbered) <= set(options(form))
+        assert len(options(form)) <= 25
+        assert len(numbered) + 1 == fewest.get(form.name, 1), form.name
+    assert options(Inpaint)["image10"]["type"] == Option.FILE
+    assert "a_mask.png" in options(Inpaint)["image2"]["description"]
+
+
+def test_every_field_can_be_said_in_an_option_or_in_more() -> None:
+    for form in FORMS:
+        assert "more" not in form.params()
+        missing = form.params().keys() - options(form).keys()
+        assert bool(missing) == ("more" in options(form)), form.name
+    more = options(Train)["more"]
+    assert "/help train" in more["description"]
+    assert "/help train" in more["description_localizations"]["ko"]
+    assert {"crop", "keep"} <= Train.params().keys() - options(Train).keys(), "the help's own example"
 
 
 def test_the_fingerprint_changes_with_a_word_and_not_by_itself() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import discord
 
+from bot.platforms.discord import further
 from engines.forms import Form, Param
 from engines.words import Words
 
@@ -77,15 +78,43 @@ def commands(forms: Iterable[type[Form]]) -> list[dict[str, Any]]:
 
 
 def slash_command(form: type[Form]) -> dict[str, Any]:
-    options = [option for name, p in form.params().items() for option in _options(name, p)]
-    options.sort(key=lambda pair: pair[0])
+    """Discord's JSON for one form. Options beyond its 25 can be said in `more`; where there is room, further
+    pictures have options too."""
+    ranked = [option for name, p in form.params().items() for option in _options(name, p)]
+    ranked.sort(key=lambda pair: pair[0])
+    options = [option for _, option in ranked]
+    if len(options) > CHOICES:
+        options = [*options[: CHOICES - 1], _more(form)]
+    else:
+        names = further_pictures(form).items()
+        options += [_further(name, form.params()[field]) for name, field in names]
     return {
         "type": 1,
         "name": form.name,
         **_korean_name(form.title.ko),
         **_described(form.about),
-        "options": _distinct([option for _, option in options][:CHOICES]),
+        "options": _distinct(options),
     }
+
+
+def further_pictures(form: type[Form]) -> dict[str, str]:
+    """Names of the options for further pictures → the field they are for."""
+    taken = sum(len(_options(name, p)) for name, p in form.params().items())
+    return further.pictures(form, CHOICES - taken)
+
+
+def _further(name: str, p: Param) -> dict[str, Any]:
+    number = name.lstrip("abcdefghijklmnopqrstuvwxyz_")
+    shown = {**_korean_name(p.label.ko + number), **_described(further.FURTHER_HELP)}
+    return {"type": int(Option.FILE), "name": name, **shown, "required": False}
+
+
+def _more(form: type[Form]) -> dict[str, Any]:
+    described = _described(further.MORE_HELP(command=form.name))
+    shown = {**_korean_name(further.MORE_LABEL.ko), **described}
+    return {
+        "type": int(Option.TEXT), "name": further.MORE, **shown, "required": False, "max_length": TEXT_MOST,
+    }  # fmt: skip
 
 
 def _options(name: str, p: Param) -> list[tuple[int, dict[str, Any]]]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import discord
 
+from bot.menu import form_named
+from bot.platforms.discord import further
 from bot.platforms.discord.attachments import DiscordFile, Fetcher, files_of
 from bot.platforms.discord.commands import (
     AREA,
@@ -17,6 +19,7 @@ from bot.platforms.discord.commands import (
     REMOVE_BACKGROUND,
     SHOW_RECIPE,
     USE_AS_INPUT,
+    further_pictures,
 )
 from bot.platforms.discord.render import BUTTON
 from bot.talk import Invocation, Person, Place, Press
@@ -146,7 +149,7 @@ def _said(
         language=language_of(interaction.locale),
         command=command,
         options=options,
-        attachments=tuple(value for value in options.values() if isinstance(value, DiscordFile)),
+        attachments=tuple(file for value in options.values() for file in _files(value)),
     )
 
 
@@ -162,7 +165,25 @@ def _pressed(interaction: Context, admins: Collection[str], action: str, job: in
     )
 
 
+def _files(value: Any) -> list[DiscordFile]:
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, DiscordFile)]
+
+
 def _options(data: Mapping[str, Any], fetcher: Fetcher) -> dict[str, Any]:
+    """What was filled in, field by field; further pictures go with the first, and `more` is read."""
+    form = form_named(str(data["name"]))
+    found = _by_name(data, fetcher)
+    for name, field in further_pictures(form).items():
+        if name in found:
+            file = found.pop(name)
+            found[field] = [*_files(found.get(field)), file]
+    if further.MORE in found:
+        text = str(found.pop(further.MORE))
+        found |= further.more_read(form, text, found)
+    return found
+
+
+def _by_name(data: Mapping[str, Any], fetcher: Fetcher) -> dict[str, Any]:
     sent: Mapping[str, Any] = data.get("resolved", {}).get("attachments", {})
     found: dict[str, Any] = {}
     for option in data.get("options", ()):
