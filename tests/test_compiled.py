@@ -155,6 +155,29 @@ def test_what_does_not_compile_is_told_once_and_served_plainly(
     assert len([r for r in caplog.records if "plain ones serve" in r.message]) == 1
 
 
+@needs_weights
+@torch.inference_mode()
+def test_memory_short_while_warming_is_tried_again_later(unet: Any) -> None:
+    short = [True]
+
+    def compile(module: torch.nn.Module) -> Callable[..., Any]:
+        def call(*args: Any, **said: Any) -> Any:
+            if short[0]:
+                raise torch.OutOfMemoryError("somebody has it all")
+            return module(*args, **said)
+
+        return call
+
+    unets, given = Unets(compile), inputs(unet, 2)
+    unets.call(unet, given)
+    assert unets.settled(20)
+    short[0] = False
+    unets.call(unet, given)
+    assert unets.settled(20)
+    unets.call(unet, given)
+    assert (unets.plain, unets.compiled) == (2, 1)
+
+
 def test_a_twin_lives_no_longer_than_its_unet() -> None:
     unet = torch.nn.Linear(2, 2)
     unets = Unets(lambda module: module)

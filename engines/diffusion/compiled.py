@@ -169,6 +169,8 @@ class Unets:
             with torch.inference_mode():
                 row.filled(size).through(twin.call)
             twin.ready.add(key)
+        except (MemoryError, torch.OutOfMemoryError):
+            twin.asked.discard(key)  # a shortage passes: asked again by the next batch of this size
         except Exception as error:
             self._give_up(error)
 
