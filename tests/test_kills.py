@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kills.batches import batches
 from kills.campaign import Program, Studio, campaign
 from kills.phases import PHASES
 from kills.town import Town
@@ -52,6 +53,30 @@ async def test_the_same_kills_find_code_that_is_broken_on_purpose(
     async with Town(seed=5, slack_too=False) as town:
         report = await campaign(program, tmp_path, town, kills=12, seed=5, broken=broken, patience=4.0)
     assert getattr(report.verdict, shows), report
+
+
+@pytest.mark.timeout(240)
+async def test_killed_inside_a_batch_what_is_finished_is_kept_and_the_answer_comes_once(
+    program: Program, tmp_path: Path
+) -> None:
+    async with Town(seed=3, slack_too=False, remembers=0.3) as town:
+        report = await batches(program, tmp_path, town, photos=12, kills=12, seed=3)
+    print(report)
+    verdict = report.whole.verdict
+    assert report.again == []
+    assert (verdict.lost, verdict.twice, verdict.mentioned_twice) == ([], [], [])
+    assert len(verdict.answered) == len(report.pictures) >= 2
+    assert report.whole.unfinished == 0
+    assert set(report.whole.states) == {"done"}
+    assert set(report.pictures) == {12 + 1}, "each photo's, and the contact sheet"
+    assert report.halfway >= 2, "kills fell between the first part and the last"
+
+
+@pytest.mark.timeout(240)
+async def test_a_batch_that_starts_over_is_found_out(program: Program, tmp_path: Path) -> None:
+    async with Town(seed=3, slack_too=False) as town:
+        report = await batches(program, tmp_path, town, photos=16, kills=3, seed=3, broken="starts over")
+    assert report.again, report
 
 
 async def test_a_polite_stop_is_clean_and_quick(program: Program, tmp_path: Path) -> None:

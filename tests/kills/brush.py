@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -13,22 +14,25 @@ from PIL import Image
 from engines.devices import Device
 from engines.engine import Run, Work
 from engines.events import Artifact
-from engines.requests import Txt2Img
+from engines.requests import Diffusion, Img2Img, Txt2Img
 from engines.serving.pool import Pool
 
 Inside = Callable[[str], AbstractContextManager[None]]
 
 
 class Brush:
-    """Paints dots. `inside` is told which phase it is in."""
+    """Paints dots. `inside` is told which phase it is in; `ledger` holds a line for each work that was begun."""
 
-    def __init__(self, inside: Inside) -> None:
+    def __init__(self, inside: Inside, ledger: Path) -> None:
         self._inside = inside
+        self._ledger = ledger
 
     def begin(self, work: Work) -> Run:
         with self._inside("begin"):
             time.sleep(0.02)
-            assert isinstance(work.request, Txt2Img)
+            assert isinstance(work.request, Diffusion)
+            with self._ledger.open("a") as book:
+                book.write(f"{work.folder}\n")
             return Run(work, work.request.steps)
 
     def advance(self, runs: Sequence[Any]) -> None:
@@ -42,7 +46,7 @@ class Brush:
 
     def finish(self, run: Run) -> tuple[Artifact, ...]:
         request = run.work.request
-        assert isinstance(request, Txt2Img)
+        assert isinstance(request, Diffusion)
         dice = random.Random(request.seed)
         image = Image.new("RGB", (16, 16))
         image.putdata([(dice.randrange(256), 0, 0) for _ in range(256)])
@@ -56,5 +60,8 @@ class Brush:
         pass
 
 
-def pool(inside: Inside) -> Pool:
-    return Pool({Txt2Img: lambda device: Brush(inside)}, [Device("cpu", "a brush")], slots=4)
+def pool(inside: Inside, ledger: Path) -> Pool:
+    def brush(device: Device) -> Brush:
+        return Brush(inside, ledger)
+
+    return Pool({Txt2Img: brush, Img2Img: brush}, [Device("cpu", "a brush")], slots=4)

@@ -28,6 +28,7 @@ from kills.phases import Phases  # noqa: E402
 import bot.answers.outbox  # noqa: E402
 import bot.app  # noqa: E402
 import bot.dispatcher  # noqa: E402
+import bot.many.works  # noqa: E402
 from bot.platforms.discord import Discord  # noqa: E402
 from bot.platforms.slack import Slack, api  # noqa: E402
 from bot.settings.config import Config  # noqa: E402
@@ -170,7 +171,21 @@ def promises_too_early() -> None:
     around(Jobs, "add", early)
 
 
-BROKEN = {"repeats": repeats, "forgets": forgets, "promises too early": promises_too_early}
+def starts_over() -> None:
+    """Finished parts of a job are not looked for."""
+
+    def nothing(course: Any) -> None:
+        return None
+
+    bot.many.works._recall = nothing
+
+
+BROKEN = {
+    "repeats": repeats,
+    "forgets": forgets,
+    "promises too early": promises_too_early,
+    "starts over": starts_over,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +215,7 @@ def live(life: Life) -> None:
         "token", api_base=life.discord_api, gateway=life.discord_gateway, notes=folder / "commands.json"
     )
     slack = [Slack("xoxb-loopback", "xapp-loopback", api_base=life.slack_api)] if life.slack_api else []
-    asyncio.run(bot.app.serve(config, [discord, *slack], brush.pool(phases.inside)))
+    asyncio.run(bot.app.serve(config, [discord, *slack], brush.pool(phases.inside, folder / "ledger")))
 
 
 def main() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import io
 import json
 import random
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
@@ -17,10 +19,11 @@ from typing import Any, Self
 from loopback.discord import Discord
 from loopback.discord_books import Faults
 from loopback.slack import SlackServer
+from PIL import Image
 
 JOB = re.compile(r"#(\d+)\b")
-PROMISE = re.compile(r"#(\d+) txt2img")
-ANSWER = re.compile(r"#\d+ (done in|txt2img failed|txt2img · cancelled)")
+PROMISE = re.compile(r"#(\d+) (?:txt2img|img2img)")
+ANSWER = re.compile(r"#\d+ (done in|(txt2img|img2img) (failed|· cancelled))")
 CHANNELS = tuple(f"C{n:04d}" for n in range(10))
 
 
@@ -98,6 +101,18 @@ class Town:
             self.asked += 1
             with suppress(TimeoutError, AssertionError, ConnectionError):  # it was killed before it heard
                 await self.slack.slash(text, user=f"U000{rng.randint(1, 5)}", channel=rng.choice(CHANNELS))
+
+    async def send_zip(self, photos: int, *, steps: int, user: int = 1) -> bool:
+        """Someone sends one archive on Discord, to have the same done with each photo; whether the bot is there."""
+        data = io.BytesIO()
+        with zipfile.ZipFile(data, "w") as archive:
+            for n in range(photos):
+                photo = io.BytesIO()
+                Image.new("RGB", (16, 16), (n, 0, 0)).save(photo, "PNG")
+                archive.writestr(f"p{n:02d}.png", photo.getvalue())
+        options = {"prompt": "rust", "steps": steps, "seed": 7}
+        files = {"image": ("photos.zip", data.getvalue())}
+        return await self.discord.command("img2img", options, user=user, files=files) is not None
 
     # The books.
 

@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -35,6 +35,7 @@ class Discord:
         self.identified = 0
         self.connected = asyncio.Event()
         self._commands: dict[str, list[Json]] = {}
+        self._uploads: dict[str, bytes] = {}
         self._sockets: list[tuple[web.WebSocketResponse, itertools.count[int]]] = []
         self._serial = itertools.count(1)
         self._runner: web.AppRunner | None = None
@@ -61,12 +62,32 @@ class Discord:
     # What people do
 
     async def command(
-        self, name: str, options: Json, *, user: int = 1, locale: str = "en-US"
+        self,
+        name: str,
+        options: Json,
+        *,
+        user: int = 1,
+        locale: str = "en-US",
+        files: Mapping[str, tuple[str, bytes]] | None = None,
     ) -> Asked | None:
-        """Someone gives a slash command; None when the bot is not there to hear it."""
+        """Someone gives a slash command, with `files` as name and bytes of an option; None when the bot is not there
+        to hear it."""
         kinds = {str: 3, int: 4, bool: 5, float: 10}
         given = [{"name": key, "type": kinds[type(value)], "value": value} for key, value in options.items()]
-        return await self._interact(2, {"id": "77", "name": name, "type": 1, "options": given}, user, locale)
+        sent = {}
+        for option, (file, data) in (files or {}).items():
+            id = self._snowflake()
+            self._uploads[f"{id}/{file}"] = data
+            sent[id] = {
+                "id": id,
+                "filename": file,
+                "size": len(data),
+                "url": f"{self.api}/uploads/{id}/{file}",
+            }
+            sent[id] |= {"proxy_url": sent[id]["url"]}
+            given.append({"name": option, "type": 11, "value": id})
+        told = {"id": "77", "name": name, "type": 1, "options": given, "resolved": {"attachments": sent}}
+        return await self._interact(2, told, user, locale)
 
     async def press(self, custom_id: str, message: Kept, *, user: int = 1) -> Asked | None:
         """Someone presses a button."""
@@ -155,6 +176,9 @@ class Discord:
         if faults and faults.strikes("drop") and request.transport is not None:
             request.transport.abort()
         return response
+
+    async def _uploaded(self, request: web.Request, match: re.Match[str]) -> web.Response:
+        return web.Response(body=self._uploads[match["file"]], content_type="application/octet-stream")
 
     async def _me(self, request: web.Request, match: re.Match[str]) -> web.Response:
         return answer(BOT)
@@ -255,6 +279,7 @@ class Discord:
 
     _routes = (
         ("GET", r"/users/@me", _me),
+        ("GET", r"/uploads/(?P<file>\d+/[^/]+)", _uploaded),
         ("GET", r"/(oauth2/)?applications/@me", _application),
         ("GET", r"/applications/\d+(/guilds/\d+)?/commands", _list_commands),
         ("PUT", r"/applications/\d+(/guilds/\d+)?/commands", _put_commands),
