@@ -193,7 +193,10 @@ def _no_longer_than(sleep: Any, most: float) -> Any:
 
 @pytest.mark.parametrize(
     ("guilds", "endpoint", "expected"),
-    [([{"id": "2", "name": "factory"}], None, [True, True]), ([], "https://x.example", [True, False, False])],
+    [
+        ([{"id": "2", "name": "factory"}], None, [True, True, True]),
+        ([], "https://x.example", [True, True, False, False]),
+    ],
 )
 async def test_the_doctor_looks_at_what_can_be_wrong(
     guilds: list[Any], endpoint: str | None, expected: list[bool]
@@ -215,6 +218,33 @@ async def test_the_doctor_looks_at_what_can_be_wrong(
     assert all(words.en != words.ko for _, words in found)
     if not guilds:
         assert "client_id=1000" in found[-1][1].en
+
+
+async def test_the_doctor_names_a_missing_scope_and_spare_intents() -> None:
+    rest = Server._rest
+
+    async def answering(server: Server, request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/guilds"):
+            return _json([_guild("2", "factory"), _guild("3", "office")])
+        if request.path.endswith("/guilds/3/commands"):
+            return web.json_response({"code": 50001, "message": "Missing Access"}, status=403)
+        response = await rest(server, request)
+        if request.path.endswith("/applications/@me") and isinstance(response, web.Response):
+            return _json(json.loads(str(response.text)) | {"flags": 1 << 19 | 1 << 15})
+        return response
+
+    with mock.patch.object(Server, "_rest", answering):
+        async with Server() as server, elsewhere():
+            found = await live_check("token", api_base=server.api)
+    assert [right for right, _ in found] == [True, True, True, False]
+    assert "Server Members, Message Content" in found[1][1].en
+    assert "applications.commands is missing in office" in found[3][1].en
+    assert "scope=bot+applications.commands" in found[3][1].ko
+
+
+def test_the_bot_connects_with_no_intent_that_needs_leave() -> None:
+    intents = Discord("token").client(Desk()).intents
+    assert (intents.presences, intents.members, intents.message_content) == (False, False, False)
 
 
 def _json(told: Any) -> web.Response:

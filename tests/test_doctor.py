@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from discord_world import elsewhere
+from typer.testing import CliRunner
 
+from bot.__main__ import app
 from bot.doctor import cluster, doctor
 from bot.doctor.doctor import Finding, damaged, examine, usable
+from bot.platforms.slack.manifest import SCOPES
 from bot.settings.config import Config, load
 from engines import embedded
 from engines.devices import Device
 from engines.models import catalogue
 from engines.serving import ray_cluster
 from engines.words import Words
+from tests.loopback.discord import Discord as DiscordServer
 from tests.loopback.slack import SlackServer
 
 
@@ -52,6 +57,46 @@ async def test_half_a_slack_is_an_error(tmp_path: Path) -> None:
     finding = named(await examine(config(tmp_path, SLACK_BOT_TOKEN="xoxb-1")), doctor.HALF_SLACK)
     assert finding.level == "error"
     assert "SLACK_APP_TOKEN" in finding.words.ko
+
+
+async def test_discord_and_slack_are_asked_for_scopes(tmp_path: Path) -> None:
+    """What the platforms' own checks find comes out with its level: a missing scope is an error."""
+    async with SlackServer() as slack, DiscordServer() as discord, elsewhere():
+        slack.scopes = ",".join(scope for scope in SCOPES if scope != "files:write")
+        bases = f'[discord]\napi_base = "{discord.api}"\n[slack]\napi_base = "{slack.api_base}"'
+        tokens = {
+            "SLACK_BOT_TOKEN": slack.bot_token,
+            "SLACK_APP_TOKEN": slack.app_token,
+            "DISCORD_TOKEN": "x",
+        }
+        found = await examine(config(tmp_path, bases, **tokens))
+    said = {f.what.en: f.level for f in found}
+    assert [level for what, level in said.items() if "files:write" in what] == ["error"]
+    assert [level for what, level in said.items() if "privileged intent" in what] == ["ok"]
+    assert [level for what, level in said.items() if what == "Discord: in factory"] == ["ok"]
+
+
+def test_licences_are_told_and_a_missing_one_is_a_warning(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.onnx"
+    weights.write_bytes(b"x")
+    told = {
+        name: doctor._licence(replace(catalogue.find(name, None), path=weights))
+        for name in ("u2netp", "rmbg-1.4", "big-lama")
+    }
+    assert all("Apache-2.0" in told[name].what.en for name in ("u2netp", "big-lama"))
+    assert "non-commercial" in told["rmbg-1.4"].what.en
+    for language in ("en", "ko"):
+        assert "u2netp" in told["rmbg-1.4"].words.of(language), "an alternative is named"
+    unknown = doctor._licence(catalogue.Model("found-somewhere", (), path=weights))
+    assert (unknown.level, unknown.mend) == ("warning", doctor.READ_LICENCE)
+    assert all(model.licence for model in catalogue.own()), "what comes with the studio has one"
+
+
+@pytest.mark.parametrize(("text", "status"), [("", 0), ('[models]\ntxt2img = "no-such"\n', 1)])
+def test_the_exit_code_tells(tmp_path: Path, text: str, status: int) -> None:
+    config(tmp_path, f'[engines]\ndevices = ["cpu"]\n{text}')
+    found = CliRunner().invoke(app, ["doctor", "-c", str(tmp_path / "config.toml")])
+    assert found.exit_code == status, found.output
 
 
 async def test_slack_is_asked_whether_the_tokens_work(tmp_path: Path) -> None:

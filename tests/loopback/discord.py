@@ -183,6 +183,9 @@ class Discord:
     async def _me(self, request: web.Request, match: re.Match[str]) -> web.Response:
         return answer(BOT)
 
+    async def _guilds(self, request: web.Request, match: re.Match[str]) -> web.Response:
+        return answer([guild()])
+
     async def _application(self, request: web.Request, match: re.Match[str]) -> web.Response:
         return answer(payloads.application())
 
@@ -279,6 +282,7 @@ class Discord:
 
     _routes = (
         ("GET", r"/users/@me", _me),
+        ("GET", r"/users/@me/guilds", _guilds),
         ("GET", r"/uploads/(?P<file>\d+/[^/]+)", _uploaded),
         ("GET", r"/(oauth2/)?applications/@me", _application),
         ("GET", r"/applications/\d+(/guilds/\d+)?/commands", _list_commands),

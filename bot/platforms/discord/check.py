@@ -12,6 +12,7 @@ from bot.talk import Gone, Unreachable
 from engines.words import Words
 
 Found = tuple[bool, Words]
+LOOKED_AT = 5  # servers
 
 
 async def live_check(token: str, *, api_base: str = "") -> list[Found]:
@@ -33,17 +34,28 @@ async def live_check(token: str, *, api_base: str = "") -> list[Found]:
 
 
 def _application(client: discord.Client) -> list[Found]:
+    """Its intents, none of which needs Discord's leave, and where its interactions go."""
     application = client.application
-    if application is None or not application.interactions_endpoint_url:
+    if application is None:
         return []
-    return [(False, _ENDPOINT)]
+    on = [name for name, flags in _PRIVILEGED if any(getattr(application.flags, flag) for flag in flags)]
+    intents = _SPARE_INTENTS(names=", ".join(on)) if on else _INTENTS
+    return [(True, intents), *([(False, _ENDPOINT)] if application.interactions_endpoint_url else [])]
 
 
 async def _servers(client: discord.Client) -> list[Found]:
-    names = [guild.name async for guild in client.fetch_guilds(limit=5)]
-    if not names:
-        return [(False, _NO_SERVER(invite=invite(client.application_id or 0)))]
-    return [(True, _SERVERS(names=", ".join(names)))]
+    """Where it is, and where it was added without the scope that lets it have commands."""
+    application = client.application_id or 0
+    guilds = [guild async for guild in client.fetch_guilds(limit=LOOKED_AT)]
+    if not guilds:
+        return [(False, _NO_SERVER(invite=invite(application)))]
+    found = [(True, _SERVERS(names=", ".join(guild.name for guild in guilds)))]
+    for guild in guilds:
+        try:
+            await client.http.get_guild_commands(application, guild.id)
+        except discord.Forbidden:
+            found.append((False, _NO_COMMANDS(server=guild.name, invite=invite(application))))
+    return found
 
 
 _BOT = Words(
@@ -53,6 +65,25 @@ _SERVERS = Words("Discord: in {names}", "Discord: {names} 서버에 있음")
 _NO_SERVER = Words(
     "Discord: the bot is in no server yet; an administrator opens {invite}",
     "Discord: 봇이 아직 어느 서버에도 없습니다. 관리자가 {invite} 주소를 열어 추가해 주십시오",
+)
+_NO_COMMANDS = Words(
+    "Discord: the scope applications.commands is missing in {server}, so its people see no commands: an administrator "
+    "opens {invite}",
+    "Discord: {server} 서버에 applications.commands 권한 범위가 없어 명령이 보이지 않습니다. 관리자가 {invite} 주소를 "
+    "열어 다시 추가해 주십시오",
+)
+_PRIVILEGED = (
+    ("Presence", ("gateway_presence", "gateway_presence_limited")),
+    ("Server Members", ("gateway_guild_members", "gateway_guild_members_limited")),
+    ("Message Content", ("gateway_message_content", "gateway_message_content_limited")),
+)
+_INTENTS = Words(
+    "Discord: no privileged intent is needed, and none is on",
+    "Discord: 특권 인텐트는 필요하지 않고, 켜진 것도 없음",
+)
+_SPARE_INTENTS = Words(
+    "Discord: no privileged intent is needed; on without need: {names} (developer portal, Bot)",
+    "Discord: 특권 인텐트는 필요하지 않습니다. 필요 없이 켜진 것: {names} (개발자 포털의 Bot 메뉴)",
 )
 _ENDPOINT = Words(
     "Discord: an “Interactions Endpoint URL” is set, so commands never reach the bot: empty it in the developer "
