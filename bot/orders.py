@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
 from bot import quotas
-from bot.admission import admit, queue_of
+from bot.admission import admit
 from bot.answers import replies
 from bot.commands.command import Tools
 from bot.locale.numbers import size
@@ -51,11 +51,10 @@ class Orders:
     async def check(self, person: Person) -> tuple[Words, ...]:
         """Raise `Refusal` where `person` may not queue one more now; sentences where that is near."""
         settings, jobs, now = self.tools.settings, self.tools.store.jobs, self.tools.clock()
-        mine = await jobs.of(person.id, states=("queued", "running"), limit=queue_of(person, settings))
         used, ours = await self._used("person", person.id, now), Used()
         if person.department:
             ours = await self._used("department", person.department, now)
-        return admit(person, settings, mine=len(mine), all=await jobs.queued(), used=used, ours=ours, now=now)
+        return admit(person, settings, mine=used.open, all=await jobs.queued(), used=used, ours=ours, now=now)
 
     async def _used(self, whose: Literal["person", "department"], who: str, now: float) -> Used:
         today = await self.tools.store.usage.today(whose, who, quotas.midnight(now), quotas.day(now))
