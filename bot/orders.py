@@ -51,10 +51,9 @@ class Orders:
     async def check(self, person: Person) -> tuple[Words, ...]:
         """Raise `Refusal` where `person` may not queue one more now; sentences where that is near."""
         settings, jobs, now = self.tools.settings, self.tools.store.jobs, self.tools.clock()
-        used, ours = await self._used("person", person.id, now), Used()
-        if person.department:
-            ours = await self._used("department", person.department, now)
-        return admit(person, settings, mine=used.open, all=await jobs.queued(), used=used, ours=ours, now=now)
+        used, all = await asyncio.gather(self._used("person", person.id, now), jobs.queued())
+        ours = await self._used("department", person.department, now) if person.department else Used()
+        return admit(person, settings, mine=used.open, all=all, used=used, ours=ours, now=now)
 
     async def _used(self, whose: Literal["person", "department"], who: str, now: float) -> Used:
         today = await self.tools.store.usage.today(whose, who, quotas.midnight(now), quotas.day(now))

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -208,10 +209,12 @@ class Forecast:
 
     async def _played(self) -> dict[int, float]:
         jobs = self._store.jobs
-        learnt = await self._store.speeds.all()
+        learnt, running, waiting = await asyncio.gather(
+            self._store.speeds.all(), jobs.running(), jobs.line(LINE)
+        )
         speed = known(((s.command, s.model, s.size), s.row_steps, s.seconds) for s in learnt)
-        hand = [self._task(job, speed) for job in await jobs.running()]
-        line = [self._task(job, speed) for job in await jobs.line(LINE)]
+        hand = [self._task(job, speed) for job in running]
+        line = [self._task(job, speed) for job in waiting]
         if None in hand:
             return {}
         sure: list[Task] = []

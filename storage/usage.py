@@ -30,8 +30,9 @@ OF = """
 SELECT day, command, model, sum(jobs) AS jobs, sum(pictures) AS pictures, sum(seconds) AS seconds
 FROM usage WHERE {condition} day >= :since GROUP BY day, command, model ORDER BY day, command, model
 """
+# The plus: by the time, not by the state, which most jobs share.
 ASKED = """
-SELECT count(*) FROM jobs WHERE {owner} = :who AND created >= :since AND state NOT IN ('failed', 'cancelled')
+SELECT count(*) FROM jobs WHERE {owner} = :who AND created >= :since AND +state NOT IN ('failed', 'cancelled')
 """
 SECONDS = "SELECT coalesce(sum(seconds), 0.0) FROM usage WHERE {owner} = :who AND day = :day"
 # By the short indexes of open jobs, not by all jobs there ever were: hence the plus signs.

@@ -302,7 +302,7 @@ async def test_work_goes_where_the_model_is_warm_else_where_there_is_least_to_do
 
 async def test_interactive_work_goes_before_training(ask: Any) -> None:
     toy = Toy(slow=0.002)
-    async with pool_of(toy, pace=Pace(share=0.1)) as pool:
+    async with pool_of(toy, pace=Pace(share=0.1, credit=0)) as pool:
         training = asyncio.create_task(all_of(pool, ask("kim", steps=10**6, group="train", background=True)))
         await asyncio.sleep(0.05)
         seen = len(toy.log)

@@ -165,7 +165,7 @@ async def test_on_a_lane_it_gives_way_within_a_step_and_gives_memory_to_who_find
     trainer.log = log
     pool = Pool(
         {Train: lambda d: trainer, Inpaint: lambda d: Logged(models, log)},
-        [Device("cpu")], pace=Pace(share=0.1, preview_every=0),
+        [Device("cpu")], pace=Pace(share=0.1, preview_every=0, credit=0),
     )  # fmt: skip
     await pool.start()
     request = world.train(concepts=told, mode="normal", method="full", steps=5000, save_every=10**5)

@@ -117,8 +117,8 @@ class Living:
 
     async def _target(self, job_id: int) -> _Target | None:
         """The job and its message; None where there is nothing to be edited any more."""
-        job = await self._store.jobs.get(job_id)
-        said = await self._store.deliveries.get(job_id, "status")
+        jobs, rows = self._store.jobs, self._store.deliveries
+        job, said = await asyncio.gather(jobs.get(job_id), rows.get(job_id, "status"))
         if job is None or said is None or said.state == "dead" or job.state not in OPEN:
             return None
         if (platform := self._platforms.get(job.platform)) is None:

@@ -121,8 +121,10 @@ class Outbox:
 
     async def _deliver(self, job_id: int, platform: Platform, started: float) -> None:
         """All that is to be said of one job, in order, until something has to wait."""
-        deliveries = await self._store.deliveries.of(job_id)
-        job = await self._store.jobs.get(job_id)  # read second: where there is an answer to say, it has ended
+        read = self._store.deliveries.of(job_id), self._store.jobs.get(job_id)
+        deliveries, job = await asyncio.gather(
+            *read
+        )  # the job second: where there is an answer, it has ended
         if job is None:
             return
         for delivery in deliveries:
@@ -255,7 +257,7 @@ class Outbox:
         limits = platform.limits(place)
         if self._odd[job.id, "result"] >= ODD // 2:
             limits = dataclasses.replace(limits, files=0)
-        folder = self._exports() / f"ds-{job.id}"
+        folder = self._exports() / f"ds-{job.id}"  # few answers need it
         while True:
             try:
                 message = await self._answer(job, limits, folder)
@@ -265,7 +267,7 @@ class Outbox:
                     raise
                 limits = tighter(limits, message)
             finally:
-                if folder.exists():  # few answers need it
+                if folder.exists():
                     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _say(self, job: Job, platform: Platform, place: Place, message: Message, limits: Limits) -> str:
