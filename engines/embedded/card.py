@@ -29,11 +29,15 @@ _TAIL = """
 
 `python -m engines.embedded.train all` draws the pictures, trains, exports and measures; every stage resumes from its
 checkpoint in `build/embedded`, on a CPU or a GPU, and `--from-shipped` goes on from these weights. All data is drawn
-by the program from seeds; no photograph and no other model went in. Inner weights are trained by Muon, the rest by
-AdamW; what ships is the moving average. The VAE minds edges and defect pixels (L1 + L2 + slopes, ×5 inside defects).
-One UNet body learns both kinds of task at once. Its text encoder starts as the CLIP's text tower; half-size pictures
-come first (the words stage: a quarter of the price a row), then full size. Defect cells count four times, and hidden
-cells as much as their mask is small. Of two generations so far, the first ran 1,100 steps without the words stage.
+by the program from seeds; no photograph and no other model went in. The VAE, the CLIP and the oracle are trained by
+Muon and AdamW, the denoiser by AdamW alone, in bfloat16 where the processor has it; what ships is the moving average.
+The VAE minds edges and defect pixels (L1 + L2 + slopes, ×5 inside defects). One UNet body learns both kinds of task at
+once. Its text encoder starts as the CLIP's text tower; half-size pictures come first (the words stage: a quarter of
+the price a row), then full size. Defect cells count four times, and hidden cells as much as their mask is small.
+
+This is the third generation. The first ran 1,100 steps without the words stage. The second trained the denoiser by
+Muon too, whose moves are as long for noise as for signal: at batches of 8 to 16 its weights wandered, its loss stood
+still for 1,500 further steps, and it saw no farther than three cells. The third began anew.
 
 ## How they were measured
 
