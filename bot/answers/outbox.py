@@ -122,9 +122,7 @@ class Outbox:
     async def _deliver(self, job_id: int, platform: Platform, started: float) -> None:
         """All that is to be said of one job, in order, until something has to wait."""
         read = self._store.deliveries.of(job_id), self._store.jobs.get(job_id)
-        deliveries, job = await asyncio.gather(
-            *read
-        )  # the job second: where there is an answer, it has ended
+        deliveries, job = await asyncio.gather(*read)  # the job second: if there is an answer, it ended
         if job is None:
             return
         for delivery in deliveries:
