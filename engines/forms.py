@@ -110,7 +110,7 @@ def read_value(name: str, p: Param, value: Any) -> tuple[Any, Words | None]:
     text = str(value).strip()
     limit = int(p.high or 2000)
     if len(text) > limit:
-        return text[:limit], _CUT(field=name, limit=limit)
+        return text[:limit].rstrip(), _CUT(field=name, limit=limit)
     return text, None
 
 

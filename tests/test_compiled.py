@@ -119,7 +119,7 @@ def test_rows_with_a_lora_go_through_the_plain_module_and_bare_ones_do_not_see_i
     its = adapters.board(unet)
     path = next(path for path in its.paths if path.endswith("attn2.to_q"))
     width = its.paths[path].weight.shape  # type: ignore[union-attr]
-    low = adapters.Low(torch.ones(1, width[1]), torch.ones(width[0], 1), 0.1)  # type: ignore[index,misc]
+    low = adapters.Low(torch.ones(1, width[1]), torch.ones(width[0], 1), 2.0)  # type: ignore[index,misc]
     its.put("lora", {path: low})  # before anything is compiled: it must not be baked in
     try:
         unets.call(unet, given)
