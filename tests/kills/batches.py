@@ -92,13 +92,23 @@ async def batches(
 
 
 async def _at_work(studio: Studio, town: Town, photos: int, rng: random.Random) -> None:
-    """There is a job on disk, sent now where there is none left."""
-    if not await asyncio.to_thread(studio.ask, OPEN):
-        await town.send_zip(photos, steps=rng.randint(4, 8))
-        town.asked += 1
+    """There is a job on disk, sent now where there is none left; and again where it was not heard, as one would:
+    right after a kill Discord still holds the dead connection."""
     async with asyncio.timeout(60):
-        while not await asyncio.to_thread(studio.ask, OPEN):  # noqa: ASYNC110 - its disk is looked at, it does not tell
-            await asyncio.sleep(0.02)
+        while not await _open(studio, 0.0):
+            town.asked += await town.send_zip(photos, steps=rng.randint(4, 8))
+            if await _open(studio, 5.0):
+                return
+
+
+async def _open(studio: Studio, seconds: float) -> bool:
+    """Whether a job is open on its disk within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not await asyncio.to_thread(studio.ask, OPEN):
+        if time.monotonic() >= deadline:
+            return False
+        await asyncio.sleep(0.02)
+    return True
 
 
 async def _part_more(books: _Books, rng: random.Random) -> None:
