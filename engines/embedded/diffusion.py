@@ -17,7 +17,7 @@ from transformers import CLIPTokenizer
 from engines.embedded import DEFECTS, PRODUCTS, text
 from engines.embedded.captions import caption
 from engines.embedded.pool import Pool
-from engines.embedded.vae import FACTOR, to_tensor
+from engines.embedded.vae import to_tensor
 
 Mask = NDArray[np.bool_]
 CELLS = 32
@@ -152,29 +152,24 @@ class Teacher:
     masked: int
     device: str
 
-    def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Latents (n, 4, c, c) for c = 32 / shrink, defect share of each cell (n, 1, c, c), extra (masked, 5, c, c),
-        tokens (n, 77)."""
+    def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents (n, 4, c, c) for c = 32 / shrink, extra (masked, 5, c, c), tokens (n, 77)."""
         n = self.plain + self.masked
         picks = [
             (int(k), bool(g))
             for k, g in zip(rng.integers(len(self.pool), size=n), rng.random(n) < 0.15, strict=True)
         ]
         texts, pictures, covers = [], [], []
-        shrink = self.latents.shrink
-        shares = torch.zeros(n, 1, CELLS // shrink, CELLS // shrink)
         for row, (k, good) in enumerate(picks):
             defect, inpaint = None if good else DEFECTS[self.pool.defect[k]], row >= self.plain
             words = caption(rng, PRODUCTS[self.pool.product[k]], defect, local=inpaint)
             texts.append("" if rng.random() < 0.1 else words)
-            true = np.array(self.pool.mask[k]) > 0
-            if not good:
-                shares[row] = F.avg_pool2d(torch.from_numpy(true).float()[None], FACTOR * shrink)
             if inpaint:
+                true = np.array(self.pool.mask[k]) > 0
                 covers.append(covering(rng, np.zeros_like(true) if good and rng.random() < 0.5 else true))
                 pictures.append((self.pool.clean if good else self.pool.image)[k])
         extra = self._extra(np.stack(pictures), np.stack(covers))
-        return self.latents.of(picks), shares, extra, text.ids(self.tokenizer, texts)
+        return self.latents.of(picks), extra, text.ids(self.tokenizer, texts)
 
     @torch.no_grad()
     def _extra(self, pictures: NDArray[np.uint8], masks: Mask) -> Tensor:
@@ -200,7 +195,7 @@ def loss_on(teacher: Teacher) -> Callable[..., tuple[Tensor, dict[str, float]]]:
     lean = (0.5, 0.7) if teacher.latents.shrink > 1 else (0.7, 0.8)
 
     def loss_of(module: nn.Module, rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
-        z, share, extra, tokens = (x.to(teacher.device) for x in teacher.batch(rng))
+        z, extra, tokens = (x.to(teacher.device) for x in teacher.batch(rng))
         t = torch.cat([_steps(plain, lean[0]), _steps(masked, lean[1])]).to(teacher.device)
         a, s = kept[t].sqrt().view(-1, 1, 1, 1), (1 - kept[t]).sqrt().view(-1, 1, 1, 1)
         e = torch.randn(z.shape).to(teacher.device)
@@ -209,7 +204,7 @@ def loss_on(teacher: Teacher) -> Callable[..., tuple[Tensor, dict[str, float]]]:
         off = (v - (a * e - s * z)).pow(2)
         each = off.detach().mean((1, 2, 3))
         told = {"txt2img": each[:plain].mean().item(), "inpaint": each[plain:].mean().item()}
-        return (off * importance(share, extra)).mean(), told
+        return (off * importance(plain, extra)).mean(), told
 
     return loss_of
 
@@ -220,12 +215,14 @@ def _steps(n: int, power: float) -> Tensor:
     return (spread**power * STEPS).long().clamp(max=STEPS - 1)
 
 
-def importance(share: Tensor, extra: Tensor) -> Tensor:
-    """(n, 1, c, c) weight of each cell from the defect's share of it and, for the last rows, `extra`'s mask channel.
+def importance(plain: int, extra: Tensor) -> Tensor:
+    """(plain + b, 1, c, c) weight of each cell: text-to-image rows count every cell once; the b inpainting rows, told
+    by the mask channel of `extra` (b, 5, c, c), count what is hidden, however small, and what is shown a fifth.
 
-    Defect cells count four times. Inpainting rows count what is hidden, however small; what is shown counts a fifth.
+    It reads only what the network is shown too. A weight told by the target, such as more for cells that hold a
+    defect, moves the best answer from the mean to a mean weighted so: at four times the weight, masks were filled
+    with cracks from edge to edge.
     """
     hidden = extra[:, :1]
     weight = 0.2 + hidden * (0.8 / hidden.mean((1, 2, 3), keepdim=True).clamp(min=0.02)).clamp(max=5.0)
-    plain = torch.ones_like(share[: len(share) - len(extra)])
-    return torch.cat([plain, weight]) * (1 + 3 * (share > 0.05))
+    return torch.cat([torch.ones((plain, *weight.shape[1:])).to(weight), weight])
