@@ -226,3 +226,27 @@ def test_training_goes_on_with_the_tokens_that_the_weights_know() -> None:
 
     shipped = json.loads((WEIGHTS / "txt2img" / "tokenizer" / "vocab.json").read_text())
     assert text.open_tokenizer().get_vocab() == shipped
+
+
+def test_a_dead_branch_begins_anew_and_live_ones_stay(tmp_path: Path) -> None:
+    from diffusers import AutoencoderKL
+
+    from engines.embedded import diffusion, pool, text
+
+    torch.manual_seed(0)
+    painter, data = diffusion.Painter(text.open_tokenizer()), pool.open_pool(tmp_path, 6)
+    vae = AutoencoderKL.from_pretrained(TXT2IMG / "vae").eval()
+    teacher = diffusion.Teacher(
+        vae, text.open_tokenizer(), data, diffusion.Latents(vae, data, "cpu"), 2, 2, "cpu"
+    )
+    assert diffusion.revive(painter, teacher) == [], "fresh weights are alive"
+    dead = painter.unet.mid_block.resnets[0]
+    with torch.no_grad():
+        dead.norm2.bias.fill_(-6.0)
+    before = {name: value.clone() for name, value in painter.state_dict().items()}
+    assert diffusion.revive(painter, teacher) == ["mid_block.resnets.0"]
+    changed = {name for name, value in painter.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.removeprefix("unet.mid_block.resnets.0.").split(".")[0] for name in changed} == {
+        "conv1", "conv2", "norm2", "time_emb_proj",
+    }  # fmt: skip
+    assert not dead.conv2.weight.any(), "as if it were not there, until it has learnt something"

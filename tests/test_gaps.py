@@ -228,4 +228,6 @@ async def test_real_pictures_and_a_stranger_between(tmp_path: Path) -> None:
     tick = max(ended - began for began, ended in engine.steps)
     assert len(engine.chores) == 2 + 16 + 1
     assert max(gaps) <= 1.2 * tick + max(engine.chores), (gaps, tick, engine.chores)
-    assert max(gaps) < sum(engine.chores), "a fast machine needs few gaps for them all, and still more than one"
+    assert max(gaps) < sum(engine.chores), (
+        "a fast machine needs few gaps for them all, and still more than one"
+    )

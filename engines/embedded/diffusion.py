@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.resnet import ResnetBlock2D
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,6 +23,7 @@ from engines.embedded.vae import to_tensor
 Mask = NDArray[np.bool_]
 CELLS = 32
 STEPS = 1000
+DEAD = 0.25  # deviation of a residual branch's activations
 
 
 def build_unet(channels: int = 4) -> UNet2DConditionModel:
@@ -79,6 +81,38 @@ class Painter(nn.Module):
             return v
         finally:
             self.unet.conv_in = four
+
+
+@torch.no_grad()
+def revive(module: Painter, teacher: Teacher) -> list[str]:
+    """Begins residual branches anew that have gone dead, in place; their names.
+
+    Where the rate is high for the batch, a branch's weights wander, and the network learns to silence it: the
+    norm before its last convolution pushes nearly all channels below zero, where SiLU passes nothing back. A live
+    branch's activations deviate by about 0.5; below `DEAD` the branch gets fresh weights, its last convolution zeros,
+    so that it begins as nothing and grows where it helps.
+    """
+    seen: dict[str, Tensor] = {}
+    blocks = {n: m for n, m in module.unet.named_modules() if isinstance(m, ResnetBlock2D)}
+    hooks = [
+        m.conv2.register_forward_pre_hook(lambda _, x, name=n: seen.update({name: x[0].float().std()}))
+        for n, m in blocks.items()
+    ]
+    z, extra, tokens = teacher.batch(np.random.default_rng(0))
+    t = _steps(len(z), 1.0)
+    kept = build_scheduler().alphas_cumprod[t].view(-1, 1, 1, 1)
+    noisy = kept.sqrt() * z + (1 - kept).sqrt() * torch.randn(z.shape)
+    module(*(x.to(teacher.device) for x in (noisy, extra, t, tokens)))
+    for hook in hooks:
+        hook.remove()
+    dead = [name for name, spread in seen.items() if spread < DEAD]
+    for name in dead:
+        block = blocks[name]
+        for part in (block.conv1, block.norm2, block.time_emb_proj, block.conv2):
+            part.reset_parameters()
+        nn.init.zeros_(block.conv2.weight)
+        nn.init.zeros_(block.conv2.bias)
+    return dead
 
 
 class Latents:

@@ -96,6 +96,8 @@ def diffusion_stage(args: argparse.Namespace) -> None:
         module.load_state_dict(average_of(args.work / "words.pt"))
     batch = args.batch or 16
     teacher = _teacher(args, batch, args.plain or batch // 2, shrink=1)
+    if args.revive:
+        print("begun anew:", ", ".join(diffusion.revive(module, teacher)) or "nothing", flush=True)
     _paint("diffusion", module, teacher, args, loop.Plan(args.steps or 4500, args.rate or 8e-4))
 
 
@@ -173,11 +175,13 @@ def main() -> None:
     parser.add_argument("--plain", type=int, default=0, help="rows of a batch that are txt2img (0: half)")
     parser.add_argument("--rate", type=float, default=0.0, help="AdamW's peak rate")
     parser.add_argument("--muon", type=float, default=0.0, help="Muon's peak rate")
+    parser.add_argument("--revive", action="store_true", help="diffusion: begin dead residual branches anew")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
     for stage in STAGES if args.stage == "all" else (args.stage,):
         STAGES[stage](args)
 
