@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import sqlite3
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bot.platforms.console import Console, ShowJson
+from bot.talk import Invocation, Message, Person
 from engines import embedded
 
 TXT2IMG = '/txt2img "a photo of a metal nut with a crack" seed:3 steps:2'
@@ -30,7 +33,12 @@ def studio(folder: Path, *words: str, ok: bool = True) -> list[dict[str, Any]]:
     )
     assert (done.returncode == 0) is ok, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    for job in {line["job"] for line in lines if line["job"]}:
+        assert next(line for line in lines if line["job"] == job)["event"] == "accepted", (
+            "however fast it ends"
+        )
+    return lines
 
 
 def config(folder: Path) -> Path:
@@ -38,6 +46,32 @@ def config(folder: Path) -> Path:
     path = folder / "config.toml"
     path.write_text(f'data = "{folder / "data"}"\n')
     return path
+
+
+class Quick:
+    """A desk whose jobs end before it has said that they are accepted."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    async def hear(self, said: Invocation) -> Message:
+        ended = Message("finished", "done", job=7, command="cleanup")
+        self.ending = asyncio.create_task(self.console.edit(said.place, "1", ended))
+        await asyncio.sleep(0.05)
+        return Message("accepted", "#7", job=7, command="cleanup")
+
+
+async def test_a_job_is_told_as_accepted_before_it_is_told_as_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console(Person("console:kim", "Kim"), "en", tmp_path, ShowJson())
+    quick = Quick(console)
+    serving = asyncio.create_task(console.serve(quick))  # type: ignore[arg-type]
+    assert (await console.say("/cleanup")).kind == "finished"
+    await quick.ending
+    serving.cancel()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["event"] for line in lines] == ["accepted", "finished"]
 
 
 def finished(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:

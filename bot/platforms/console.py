@@ -159,6 +159,7 @@ class Console:
     _presses: list[asyncio.Future[Message]] = field(default_factory=list)
     _ends: dict[int, asyncio.Future[Message]] = field(default_factory=dict)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
+    _saying: asyncio.Lock = field(default_factory=asyncio.Lock)  # however fast a job ends: accepted is first
 
     @property
     def place(self) -> Place:
@@ -188,16 +189,14 @@ class Console:
 
     async def _deliver(self, message: Message) -> None:
         if message.kind == "accepted":
-            return  # `hear` has said so already
-        self.show.say(message, await self._kept(message))
+            return  # `say` has shown it
+        async with self._saying:
+            self.show.say(message, await self._kept(message))
         if message.kind in ("finished", "failed"):
             self._end(message.job).set_result(message) if not self._end(message.job).done() else None
 
     async def _kept(self, message: Message) -> list[Path]:
-        return [
-            await asyncio.to_thread(self._keep, file.path, f"{message.job}-{file.name}")
-            for file in message.files
-        ]
+        return [await asyncio.to_thread(self._keep, f.path, f"{message.job}-{f.name}") for f in message.files]
 
     def _keep(self, source: Path, name: str) -> Path:
         """Copy a result beside its final name first, so that no half file is ever seen there."""
@@ -229,8 +228,9 @@ class Console:
             attended=self.attended,
             attachments=tuple(LocalFile(said) for said in grammar.references(text)),
         )
-        answer = await self._picked(heard) or await self.desk.hear(heard)
-        self.show.say(answer, await self._kept(answer))
+        async with self._saying:
+            answer = await self._picked(heard) or await self.desk.hear(heard)
+            self.show.say(answer, await self._kept(answer))
         if answer.kind != "accepted":
             return answer
         return await self._until_end(answer.job)
