@@ -10,6 +10,7 @@ import ctypes
 import logging
 import os
 import platform
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ from engines.words import Refusal, Words
 log = logging.getLogger(__name__)
 
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of the container, "max" = none
+MEMORY_TOLD = Path("/proc/meminfo")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -106,6 +108,21 @@ def memory_used(device: Device) -> int:
             return int(total - free)
     if device.kind != "cuda" and (told := Path("/proc/self/statm")).is_file():
         return int(told.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def memory_free(device: Device) -> int:
+    """Bytes that a step may still take, what torch keeps in hand for it included. 0 = unknown."""
+    if device.kind == "cuda" and "torch" in sys.modules:
+        torch = sys.modules["torch"]
+        with suppress(RuntimeError):  # the driver does not answer
+            free, _ = torch.cuda.mem_get_info(device.name)
+            kept = torch.cuda.memory_reserved(device.name) - torch.cuda.memory_allocated(device.name)
+            return int(free + kept)
+    if device.kind == "cpu" and device.memory and MEMORY_TOLD.is_file():
+        available = re.search(r"^MemAvailable: *(\d+) kB", MEMORY_TOLD.read_text(), re.MULTILINE)
+        free = 1024 * int(available[1]) if available else device.memory
+        return max(1, min(free, device.memory - memory_used(device)))
     return 0
 
 

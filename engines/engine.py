@@ -35,6 +35,7 @@ class Run:
     total: int  # steps until it is done
     key: Hashable = None  # runs of equal key may share one `advance`
     rows: int = 1  # how many rows of a batch one step of this run takes
+    row_bytes: int = 0  # of memory that a row takes during a step, beside the model; 0 = little, or unknown
     done: int = 0
     notes: list[Words] = field(default_factory=list)  # told with the result
     note: Words | None = None  # told with the next progress, e.g. the loss

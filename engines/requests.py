@@ -154,8 +154,8 @@ class Cleanup(Request):
         "",
         aliases=("ckpt", "checkpoint"),
     )
-    grow: int = fields.grow(3, 0)
-    feather: int = fields.feather(3)
+    grow: int = fields.grow(2, 0)
+    feather: int = fields.feather(1)
     invert: bool = fields.invert()
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines.serving.budget import LEAST, PROBE, Budget
+from engines.engine import Run, Work
+from engines.requests import Txt2Img
+from engines.serving.budget import LEAST, PROBE, SPARE, Budget
 
 SECONDS = 0.25
 MOST = 32
@@ -110,6 +113,22 @@ def test_a_try_that_fails_goes_back_to_what_was_known_and_waits_twice_as_long() 
     waits = [later - earlier for earlier, later in itertools.pairwise(failed)]
     assert len(failed) <= 8, "tries grow rare"
     assert all(later >= 1.9 * earlier for earlier, later in itertools.pairwise(waits))
+
+
+def a_run(row_bytes: int) -> Run:
+    return Run(work=Work(1, "kim", Txt2Img(prompt="x"), Path()), total=1, key="k", row_bytes=row_bytes)
+
+
+@given(st.integers(1, 10**12), st.integers(1, 10**11))
+def test_what_a_row_takes_is_asked_of_the_memory_that_is_free_now(free: int, each: int) -> None:
+    budget = Budget(MOST, free=lambda: free)
+    rows = budget.allowed(a_run(each))
+    assert rows == 1 or rows * each <= SPARE * free
+    assert rows == MOST or (rows + 1) * each > SPARE * free
+    assert budget.allowed(a_run(0)) == MOST
+    assert Budget(MOST).allowed(a_run(each)) == MOST, "nobody knows"
+    budget.short("k", 2)
+    assert budget.allowed(a_run(each)) == 1, "what was learnt holds, too"
 
 
 def test_steps_smaller_than_the_limit_prove_nothing_about_it() -> None:

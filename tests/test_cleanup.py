@@ -53,7 +53,7 @@ class Network(torch.nn.Module):
 class Noise:
     """A mender that changes everything it is given."""
 
-    together, deep = True, 0
+    together, deep, row_bytes = True, 0, 0
 
     def padded(self, width: int, height: int) -> tuple[int, int]:
         return width, height

@@ -50,6 +50,21 @@ def test_a_container_has_the_memory_of_its_limit(monkeypatch: pytest.MonkeyPatch
     assert devices.probe(["cpu"])[0].memory > 123456789
 
 
+def test_the_free_memory_is_the_machines_and_never_more_than_the_container_leaves(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (cpu,) = devices.probe(["cpu"])
+    assert 10**6 < devices.memory_free(cpu) < cpu.memory
+    told = tmp_path / "meminfo"
+    told.write_text("MemTotal:  9000000 kB\nMemFree:  1000 kB\nMemAvailable:   2000 kB\n")
+    monkeypatch.setattr(devices, "MEMORY_TOLD", told)
+    assert devices.memory_free(cpu) == 2_048_000
+    used = devices.memory_used(cpu)
+    assert 1 <= devices.memory_free(Device("cpu", memory=used + 1_000_000)) < 2_048_000
+    assert devices.memory_free(Device("cpu", memory=1)) == 1, "none is not unknown"
+    assert devices.memory_free(Device("cpu")) == devices.memory_free(Device("mps", memory=9)) == 0
+
+
 def test_part_of_a_device_is_for_models() -> None:
     budget = devices.model_budget(Device("cuda:0", memory=100))
     assert budget is not None

@@ -97,6 +97,23 @@ async def test_too_little_memory_halves_the_batch_and_all_end_well(ask: Any) -> 
     assert all(isinstance(events[-1], Finished) for events in results)
 
 
+@pytest.mark.parametrize(("each", "most"), [(1000, 3), (10_000, 1), (0, 8)])
+async def test_a_step_is_as_large_as_the_free_memory_is_good_for(
+    ask: Any, monkeypatch: pytest.MonkeyPatch, each: int, most: int
+) -> None:
+    monkeypatch.setattr("engines.serving.lane.memory_free", lambda device: 4000)
+    toy, together = Toy(), threading.Event()
+    toy.on_begin = lambda work: None if toy.held else (together.wait(5), None)[1]
+    async with pool_of(toy, pace=Pace(rows=16)) as pool:
+        works = [ask(f"p{n}", steps=4, row_bytes=each) for n in range(8)]
+        asked = [asyncio.create_task(all_of(pool, work)) for work in works]
+        await asyncio.sleep(0.05)
+        together.set()
+        results = await asyncio.gather(*asked)
+    assert all(isinstance(events[-1], Finished) for events in results)
+    assert max(len(ids) for kind, ids in toy.log if kind == "advance") == most
+
+
 async def test_torchs_own_memory_error_is_known_by_name(ask: Any) -> None:
     class OutOfMemoryError(RuntimeError):
         pass

@@ -131,7 +131,8 @@ def test_a_short_job_is_not_stuck_behind_ones_own_long_ones(
 
 
 def test_a_step_of_a_key_is_as_large_as_its_limit() -> None:
-    scheduler = Scheduler(ROWS, limit={"a": 3, "b": 100}.__getitem__)
+    limits = {"a": 3, "b": 100}
+    scheduler = Scheduler(ROWS, limit=lambda run: limits[str(run.key)])
     for key in "ab":
         joined(scheduler, *(a_run(f"{key}{n}", key=key) for n in range(2 * ROWS)))
     sizes = {(chosen[0].key, len(chosen)) for chosen in (scheduler.choose() for _ in range(50))}

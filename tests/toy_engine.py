@@ -45,6 +45,7 @@ class Count(Request):
     bad_at: int = -1  # this step raises
     memory_at: int = -1  # this step needs more memory than there is
     fits: int = 10**9  # rows of a step that fit into memory
+    row_bytes: int = 0  # that it says a row takes
     refuse: bool = False  # it is not begun
     die_at: int = -1  # this step kills the process
 
@@ -92,6 +93,7 @@ class Toy:
             total=request.steps,
             key=request.group,
             rows=request.rows,
+            row_bytes=request.row_bytes,
             background=request.background,
             dice=random.Random(request.seed),
         )

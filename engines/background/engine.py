@@ -84,6 +84,7 @@ class RemoveBackgrounds:
                 total=1,
                 key=(request.name, lease.parts.hash),
                 rows=networks.DESIGNS[name].rows,
+                row_bytes=networks.DESIGNS[name].row_bytes,
                 cost=networks.cost(name),
                 lease=lease,
                 request=request,

@@ -27,6 +27,7 @@ from engines.models.memory import Blueprint, Piece
 from engines.words import Refusal, Words
 
 NETWORK = "network"  # the role of the one piece
+RMBG_ROW = 220_000_000  # bytes: a quarter of what a picture takes, as measured
 Resampling = Image.Resampling
 
 
@@ -43,6 +44,7 @@ class Design:
     side: int  # pixels of the square it looks at
     rows: int  # of a step: more where several pictures at once would gain nothing, or take much memory
     session: tuple[str, str] | None = None  # rembg's module and class; None: RMBG-1.4
+    row_bytes: int = 0  # of memory that a row takes during a step; 0 = as much for one picture as for all
     shrink: Resampling = Resampling.LANCZOS
     grow: Resampling = Resampling.LANCZOS
     libraries: tuple[str, ...] = ("rembg", "onnxruntime")
@@ -55,7 +57,7 @@ DESIGNS: Mapping[str, Design] = {
     "isnet-general-use": Design(1024, 8, ("dis_general_use", "DisSession")),
     "birefnet-general": Design(1024, 8, ("birefnet_general", "BiRefNetSessionGeneral")),
     "rmbg-1.4": Design(
-        1024, 4, None, Resampling.BILINEAR, Resampling.BILINEAR, libraries=("iopaint", "torch")
+        1024, 4, None, RMBG_ROW, Resampling.BILINEAR, Resampling.BILINEAR, libraries=("iopaint", "torch")
     ),
 }
 

@@ -212,7 +212,7 @@ def _turn(run: Cleaning, sheet: Sheet) -> None:
     size = shrunk(sheet.regions.regions[run.done].box)
     alone = 0 if run.mender.together else id(run)
     run.key = (run.lease.parts.hash, alone, run.mender.padded(*size))
-    run.rows = max(1, round(size[0] * size[1] / ROW))
+    run.rows, run.row_bytes = max(1, round(size[0] * size[1] / ROW)), run.mender.row_bytes
 
 
 def _packed(

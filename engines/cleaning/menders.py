@@ -20,6 +20,8 @@ from engines.words import Refusal, Words
 
 Bytes = NDArray[np.uint8]
 ROLE = "mender"
+LAMA_ROW = 400_000_000  # bytes, as measured with a network of its shape
+NEAR = 2  # pixels around an unknown one that OpenCV makes it of
 CELL, LEAST = 8, 32  # pixels of LaMa's coarsest cell, and of a side at least
 SMALL = 1 << 20  # bytes told for a model without weights
 
@@ -29,6 +31,7 @@ class Mender(Protocol):
 
     together: bool  # whether several crops at once are less work than one after another
     deep: int  # pixels from the edge of a hole that it fills well; 0 = any
+    row_bytes: int  # of memory that 512 × 512 pixels take at once; 0 = little
 
     def padded(self, width: int, height: int) -> tuple[int, int]:
         """The size at which a crop is worked on. Crops of one such size may go together."""
@@ -42,7 +45,7 @@ class Mender(Protocol):
 class OpenCV:
     """Colours are carried on into the hole from its edge: at once, good for what is small or thin."""
 
-    together, deep = False, 16
+    together, deep, row_bytes = False, 16, 0
 
     def __init__(self, manager: Any) -> None:
         self._manager = manager
@@ -61,7 +64,7 @@ class OpenCV:
 class LaMa:
     """A network that carries patterns on, across large holes too. One forward for all crops."""
 
-    together, deep = True, 0
+    together, deep, row_bytes = True, 0, LAMA_ROW
 
     def __init__(self, manager: Any) -> None:
         self._manager = manager
@@ -90,10 +93,13 @@ class LaMa:
 
 @functools.cache
 def whole() -> Any:
-    """IOPaint's settings for a crop as it is: cropping and putting back are our own."""
+    """IOPaint's settings for a crop as it is: cropping and putting back are our own.
+
+    OpenCV's way that carries edges on (Navier-Stokes) is IOPaint's own choice, too; from fewer pixels it smears less.
+    """
     from iopaint.schema import HDStrategy, InpaintRequest
 
-    return InpaintRequest(hd_strategy=HDStrategy.ORIGINAL)
+    return InpaintRequest(hd_strategy=HDStrategy.ORIGINAL, cv2_radius=NEAR)
 
 
 def reader(folder: Path | None, device: str, default: str = "") -> Callable[[str], Blueprint]:

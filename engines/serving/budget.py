@@ -9,19 +9,23 @@ Promises (tests/test_budget.py):
 - No more rows are withheld than the budget asks for, once steps of that size were seen; a slow moment is forgotten.
 - Rows that the memory was short for are halved, and come back by one step at a time. Each time they are short again
   it takes twice as long until they are tried again.
+- Where it is known what a row takes, a step has no more rows than the memory free at that moment is good for.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+
+from engines.engine import Run
 
 LEAST = 4  # rows: two guided pictures
 KEYS = 64  # kept; the least recently stepped is forgotten
 FORGET = 0.9  # what a step's weight shrinks to with each further one
 PROBE = 32  # steps at the memory's limit before one more is tried
 PATIENCE = 4096  # such steps at most
+SPARE = 0.8  # the part of the free memory that a step may take
 
 
 @dataclass(slots=True)
@@ -84,20 +88,30 @@ class Budget:
     Args:
         most: rows in any case.
         seconds: that a step may take; 0 = no limit.
+        free: bytes of memory that are free now; 0 = nobody knows.
     """
 
-    def __init__(self, most: int, seconds: float = 0.0) -> None:
+    def __init__(self, most: int, seconds: float = 0.0, free: Callable[[], int] = lambda: 0) -> None:
         if most < 1 or seconds < 0:
             raise ValueError("most must be at least 1, and seconds at least 0")
         self._most = most
         self._seconds = seconds
+        self._free = free
         self._paces: OrderedDict[Hashable, Pace] = OrderedDict()
         self._limits: dict[Hashable, Limit] = {}
 
+    def allowed(self, run: Run) -> int:
+        """Rows of the next step that this run is in at most; at least 1."""
+        return min(self.rows(run.key), self._in_memory(run.row_bytes))
+
     def rows(self, key: Hashable) -> int:
-        """Rows of the next step of this key at most; at least 1."""
+        """Rows of the next step of this key at most, by what was learnt; at least 1."""
         limit = self._limits.get(key)
         return min(self._in_time(key), limit.rows if limit else self._most)
+
+    def _in_memory(self, each: int) -> int:
+        free = self._free() if each else 0
+        return max(1, int(SPARE * free / each)) if free else self._most
 
     def _in_time(self, key: Hashable) -> int:
         pace = self._paces.get(key)

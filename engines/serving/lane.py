@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from engines import failures
-from engines.devices import Device
+from engines.devices import Device, memory_free
 from engines.engine import Packing, Prepares, Run
 from engines.events import Failed, Finished, Progress, Started
 from engines.requests import Request
@@ -60,8 +60,8 @@ class Lane:
         self._pace = pace
         self._fetchers = fetchers
         self._packers = packers
-        self._budget = Budget(pace.rows, pace.seconds)
-        self._scheduler = Scheduler(pace.rows, None, pace.share, self._budget.rows, pace.credit)
+        self._budget = Budget(pace.rows, pace.seconds, partial(memory_free, device))
+        self._scheduler = Scheduler(pace.rows, None, pace.share, self._budget.allowed, pace.credit)
         self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()  # None: only wake up
         self._waiting: deque[Ticket] = deque()  # to begin
         self._running: dict[int, Ticket] = {}  # by id(run)

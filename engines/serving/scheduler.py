@@ -16,7 +16,7 @@ Promises (tests/test_scheduler.py):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +49,7 @@ class Scheduler:
         rows: rows of one step at most; a single larger run still steps, alone.
         lead: how far (in row-steps) a person may ride ahead of the one furthest behind while others wait.
         share: the least part of the device that background runs get, 0 ≤ share < 1.
-        limit: rows of one step of a key, where they are fewer.
+        limit: rows of one step that a run is in, where they are fewer.
         credit: row-steps of people at most for which background runs wait, having had the device to themselves.
     """
 
@@ -58,7 +58,7 @@ class Scheduler:
         rows: int = 16,
         lead: float | None = None,
         share: float = 0.1,
-        limit: Callable[[Hashable], int] | None = None,
+        limit: Callable[[Run], int] | None = None,
         credit: float = 0.0,
     ) -> None:
         if not 0 <= share < 1 or rows < 1:
@@ -67,7 +67,7 @@ class Scheduler:
         self._lead = lead
         self._share = share
         self._credit = credit
-        self._limit = limit or (lambda key: rows)
+        self._limit = limit or (lambda run: rows)
         self._classes = {FRONT: _Class(), BACK: _Class()}
         self._tick = 0
 
@@ -118,7 +118,7 @@ class Scheduler:
         chosen = [min(own.runs, key=lambda run: self._place(own, run))]
         self._charge(own, chosen[0])
         key = chosen[0].key
-        room = min(self.rows, self._limit(key)) - chosen[0].rows
+        room = min(self.rows, self._limit(chosen[0])) - chosen[0].rows
         waiting = [run for run in own.runs if run.key == key and run is not chosen[0]]
         while waiting := [run for run in waiting if run.rows <= room]:
             mate = min(waiting, key=lambda run: self._place(own, run))
