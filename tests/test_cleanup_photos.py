@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 from test_cleanup import Studio
 
-from engines.cleaning import menders
+from engines.cleaning import iopaint_library, menders
+from engines.cleaning.copying import filled
 from engines.requests import Cleanup
 
 
@@ -55,3 +57,45 @@ def test_a_scratch_is_gone_and_no_band_is_left_in_its_place(tmp_path: Path, name
     wide = studio.clean(bad, mask, grow=3, feather=3)
     assert error(ours, photo, mask) < 0.5 * error(bad, photo, mask), "gone"
     assert error(ours, photo, mask) < 0.92 * error(wide, photo, mask), "and little else with it"
+
+
+def grain(picture: Image.Image, where: NDArray[np.bool_]) -> float:
+    """How much there is of what is finer than 4 pixels, in levels."""
+    grey = np.asarray(picture.convert("L"), float)
+    return float((grey - ndimage.gaussian_filter(grey, 2))[where].std())
+
+
+@pytest.mark.parametrize("name", ["gravel", "grass", "brick"])
+def test_a_wide_hole_is_filled_with_the_surfaces_own_grain(tmp_path: Path, name: str) -> None:
+    photo = Image.fromarray(getattr(skimage.data, name)())
+    mask = Image.new("L", photo.size)
+    ImageDraw.Draw(mask).ellipse((200, 180, 280, 270), fill=255)
+    made = Studio(tmp_path, menders.reader(None, "cpu")).clean(photo, mask)
+    hole = np.asarray(mask) > 0
+    inner = ndimage.binary_erosion(hole, iterations=8)
+    around = ndimage.binary_dilation(hole, iterations=40) & ~hole
+    smeared = iopaint_library.manager("cv2", "cpu")(
+        np.asarray(photo.convert("RGB")), np.asarray(mask), menders.whole()
+    )
+    assert grain(made, inner) > 0.6 * grain(photo, around)
+    assert grain(Image.fromarray(smeared.astype(np.uint8)), inner) < 0.4 * grain(photo, around), (
+        "else no need"
+    )
+    tone = np.asarray(made, float)[inner].mean() - np.asarray(photo, float)[around].mean()
+    assert abs(tone) < 12, "as bright as what is around it"
+
+
+def test_a_copy_is_of_what_is_known_and_only_for_what_is_wide() -> None:
+    picture = np.asarray(Image.fromarray(skimage.data.gravel()).convert("RGB"))
+    made, hole = np.zeros_like(picture), np.zeros(picture.shape[:2], bool)
+    hole[200:270, 200:260] = hole[100:104, 20:480] = hole[104:230, 230:234] = hole[220:300, 420:512] = True
+    once = filled(picture, hole, made, 16)
+    garbage = np.where(hole[..., None], 255 - picture, picture)
+    assert (filled(garbage, hole, made, 16) == once).all(), "what the hole shows is not looked at"
+    assert (once[~hole] == 0).all()
+    assert (once[100:104] == 0).all(), "what is thin is left as it was"
+    assert (once[210:260, 210:250] > 0).mean() > 0.95
+    assert (once[230:290, 430:502] > 0).mean() > 0.95, "at the border, too"
+    everything = np.ones((60, 60), bool)
+    everything[0] = False
+    assert (filled(picture[:60, :60], everything, made[:60, :60], 16) == 0).all(), "there is nothing to copy"

@@ -119,8 +119,8 @@ class Cleaner:
             run.done += 1
             _turn(run, sheet)
         for run, one in zip(runs, tasks, strict=True):
-            if _deeper(one.hole, run.mender.deep) and _SMEARED not in run.notes:
-                run.notes.append(_SMEARED)
+            if _deeper(one.hole, run.mender.deep) and _COPIED not in run.notes:
+                run.notes.append(_COPIED)
 
     def preview(self, run: Cleaning) -> bytes | None:
         """Nothing: the photo is soon done, and most of it is as it was."""
@@ -269,9 +269,9 @@ _FULL_GROWN = Words(
     "마스크를 {reach}픽셀(grow와 feather) 넓히면 사진 전체를 덮어 채울 때 참고할 부분이 남지 않습니다. `grow`나 "
     "`feather` 값을 줄여 주세요.",
 )
-_SMEARED = Words(
-    "Part of the mask is wide; `cv2` smears there. `model:big-lama` carries the surface's pattern on.",
-    "마스크에 넓은 부분이 있어 `cv2`로는 번져 보일 수 있습니다. `model:big-lama`는 표면의 무늬를 이어 줍니다.",
+_COPIED = Words(
+    "Part of the mask is wide; `cv2` can only copy the surface nearby there. `model:big-lama` makes up what belongs there.",
+    "마스크에 넓은 부분이 있어 `cv2`는 가까운 표면을 복사해 채웠습니다. `model:big-lama`는 어울리는 모습을 새로 만들어 채웁니다.",
 )
 _NO_MASK = Words(
     "There is no mask. Attach one (white = take out), give a PNG with transparent parts, or use mask:box=x,y,w,h.",

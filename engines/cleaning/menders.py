@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.cleaning import iopaint_library
+from engines.cleaning.copying import filled
 from engines.models import catalogue, downloadable, downloads
 from engines.models.memory import Blueprint, Piece
 from engines.words import Refusal, Words
@@ -43,7 +44,10 @@ class Mender(Protocol):
 
 
 class OpenCV:
-    """Colours are carried on into the hole from its edge: at once, good for what is small or thin."""
+    """Colours are carried on into the hole from its edge: at once, good for what is small or thin.
+
+    What is wide gets a copy of the surface nearby (`engines.cleaning.copying`).
+    """
 
     together, deep, row_bytes = False, 16, 0
 
@@ -58,7 +62,7 @@ class OpenCV:
 
     def _one(self, picture: Bytes, hole: Bytes) -> Bytes:
         made: Bytes = self._manager(picture, hole, whole())
-        return np.ascontiguousarray(made[..., ::-1])  # IOPaint answers in BGR
+        return filled(picture, hole > 0, np.ascontiguousarray(made[..., ::-1]), self.deep)  # IOPaint's is BGR
 
 
 class LaMa:
