@@ -13,6 +13,8 @@ from bot.menu import FORMS, form_named
 from bot.pictures.reading import PictureReader
 from engines.words import Refusal
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture(scope="module")
 def reader() -> Iterator[PictureReader]:
@@ -124,6 +126,23 @@ async def test_models_tell_kinds_licence_and_default(world: World) -> None:
     assert "`stable-diffusion-v1-5` txt2img, img2img, inpaint · CreativeML Open RAIL-M" in text
     assert "downloaded when first used (4.27 GB)" in text
     assert text.count("CreativeML Open RAIL-M: Commercial use is allowed") == 1
+
+
+async def test_a_model_that_is_not_for_work_says_so_and_names_one_that_is(world: World) -> None:
+    for said in ("/models rmbg", "/models name:briaai/RMBG-1.4"):
+        english, korean = (await world.say(said)).text, (await world.say(said, lang="ko")).text
+        assert "BRIA RMBG-1.4 (non-commercial)" in english
+        assert "NOT for commercial use" in english
+        assert "상업적으로 사용할 수 없습니다" in korean
+        assert "`u2netp`" in english
+        assert "`u2netp`" in korean
+    readme, korean = ((ROOT / name).read_text() for name in ("README.md", "README.ko.md"))
+    (row,) = (line for line in readme.splitlines() if line.startswith("| `rmbg-1.4`"))
+    assert "**non-commercial only**" in row
+    assert "`u2netp`" in row
+    (row,) = (line for line in korean.splitlines() if line.startswith("| `rmbg-1.4`"))
+    assert "**비상업적 용도만**" in row
+    assert "`u2netp`" in row
 
 
 async def test_language_says_what_it_is(world: World) -> None:

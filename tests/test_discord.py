@@ -224,6 +224,7 @@ async def test_admins_are_known_by_id_and_by_role() -> None:
         await chief.slash(w.channel, "jobs")
         await w.bob.slash(w.channel, "jobs")
     assert [said.person.admin for said in desk.heard] == [False, True, True]
+    assert [str(role.id) in (said.person.groups or ()) for said in desk.heard] == [False, True, False]
 
 
 async def test_where_the_bot_may_not_speak_it_says_so_to_the_asker() -> None:

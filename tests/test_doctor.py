@@ -113,7 +113,10 @@ async def test_a_platform_out_of_reach_is_a_finding(tmp_path: Path) -> None:
     far = '[discord]\napi_base = "http://127.0.0.1:9"\n[slack]\napi_base = "http://127.0.0.1:9/api/"'
     tokens = {"DISCORD_TOKEN": "x", "SLACK_BOT_TOKEN": "xoxb-1", "SLACK_APP_TOKEN": "xapp-1"}
     found = await examine(config(tmp_path, far, **tokens))
-    assert any(f.level == "error" for f in found[:4])
+    for name in ("Discord", "Slack"):
+        (out_of_reach,) = [f for f in found if f.what.en.startswith(f"{name} cannot be reached")]
+        assert out_of_reach.level == "error"
+        assert "Look at the network" in out_of_reach.words.en
     assert "xoxb-1" not in " ".join(f.words.en for f in found)
 
 

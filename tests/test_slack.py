@@ -143,6 +143,15 @@ async def test_only_the_asker_may_delete(slack: SlackServer, tmp_path: Path) -> 
         await slack.until(lambda: not slack.messages())
 
 
+async def test_a_user_group_of_the_configuration_is_known_and_makes_no_admin(
+    slack: SlackServer, tmp_path: Path
+) -> None:
+    slack.groups |= {"S0LAB": ["U0KIM"], "S0OTHER": ["U0KIM", "U0EVE"]}
+    async with studio(slack, tmp_path, groups=["S0LAB"]) as world:
+        people = [(await world.bot.people.person(slack.team, user))[0] for user in ("U0KIM", "U0EVE")]
+    assert [(person.groups, person.admin) for person in people] == [(("S0LAB",), False), ((), False)]
+
+
 async def test_whatever_is_delivered_twice_is_done_once(slack: SlackServer, tmp_path: Path) -> None:
     async with studio(slack, tmp_path) as world:
         await slack.mention('txt2img "a nut"', deliveries=3)

@@ -91,4 +91,7 @@ _ENDPOINT = Words(
     "Discord: “Interactions Endpoint URL”이 설정되어 있어 명령이 봇에 전달되지 않습니다. 개발자 포털"
     "(General Information)에서 비워 주십시오",
 )
-_UNREACHED = Words("Discord cannot be reached: {error}", "Discord에 연결할 수 없습니다: {error}")
+_UNREACHED = Words(
+    "Discord cannot be reached: {error}. Look at the network, the proxy and api_base",
+    "Discord에 연결할 수 없습니다: {error}. 네트워크, 프록시, api_base를 확인해 주십시오",
+)

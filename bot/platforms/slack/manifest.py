@@ -122,7 +122,10 @@ _BAD_APP = Words(
     "Slack refuses the app token ({error}): make one with connections:write (xapp-…) under “Basic Information”",
     "Slack이 앱 토큰을 거부합니다({error}): “Basic Information”에서 connections:write 권한으로 새로 만드십시오(xapp-…)",
 )
-_UNREACHED = Words("Slack cannot be reached: {error}", "Slack에 연결할 수 없습니다: {error}")
+_UNREACHED = Words(
+    "Slack cannot be reached: {error}. Look at the network, the proxy and api_base",
+    "Slack에 연결할 수 없습니다: {error}. 네트워크, 프록시, api_base를 확인해 주십시오",
+)
 _SCOPE = Words(
     "Slack: the scope {scope} is missing ({why}): add it under “OAuth & Permissions” and install the app again",
     "Slack: {scope} 권한이 없습니다({why}): “OAuth & Permissions”에서 추가하고 앱을 다시 설치하십시오",
