@@ -21,7 +21,7 @@ from PIL import Image
 
 from engines import recipe
 from engines.background import lone, networks
-from engines.background.cutout import cut_out, softened
+from engines.background.cutout import cut_out, softened, solid
 from engines.background.engine import KEPT, RemoveBackgrounds
 from engines.background.networks import NETWORK, Onnx, Rmbg, finder
 from engines.background.request import RemoveBackground
@@ -38,6 +38,7 @@ ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "studio-data" / "models"  # where `make test` fetches it
 U2NETP = catalogue.find("u2netp", None, MODELS).path
 
+PHOTOS = ("coffee", "chelsea", "coins")
 needs_network = pytest.mark.skipif(
     U2NETP is None, reason="u2netp is not here: `defect-studio models fetch u2netp` in the repository"
 )
@@ -119,7 +120,7 @@ def test_the_cup_stays_and_the_table_goes(shared: RemoveBackgrounds, tmp_path: P
 
 
 @needs_network
-@pytest.mark.parametrize("name", ["coffee", "chelsea", "coins"])
+@pytest.mark.parametrize("name", PHOTOS)
 def test_the_mask_is_rembgs_own(shared: RemoveBackgrounds, tmp_path: Path, name: str) -> None:
     """Peer: rembg's session on the whole photo, in one go."""
     picture = photo(name).convert("RGB")
@@ -128,25 +129,56 @@ def test_the_mask_is_rembgs_own(shared: RemoveBackgrounds, tmp_path: Path, name:
     assert mask.tobytes() == session.predict(picture)[0].tobytes()
 
 
+REMOVE = """
+import sys, rembg
+from PIL import Image
+session = rembg.new_session("u2netp")
+for name in sys.argv[1:]:
+    photo = Image.open(f"{name}.png")
+    for kind, more in {
+        "mask": {"only_mask": True},
+        "solid": {"only_mask": True, "post_process_mask": True},
+        "plain": {},
+        "alpha": {"putalpha": True},
+        "colour": {"putalpha": True, "bgcolor": (255, 136, 0, 255)},
+    }.items():
+        rembg.remove(photo.copy(), session=session, **more).save(f"{name}-{kind}.png")
+"""
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # rembg's import takes minutes once
 @needs_network
-def test_the_mask_is_the_whole_librarys(shared: RemoveBackgrounds, tmp_path: Path) -> None:
-    """Peer: `rembg.remove` as its users call it, in a process of its own (its import takes minutes once)."""
+def test_the_whole_library_makes_the_same_of_every_photo(shared: RemoveBackgrounds, tmp_path: Path) -> None:
+    """Peer: `rembg.remove` as its users call it, in a process of its own, under each option that we have too."""
     assert U2NETP is not None
-    picture = photo("coffee")
-    _, mask, _ = made(shared, work(tmp_path, picture, mask_only=True))
-    home = tmp_path / "home"
-    (home / "models" / "u2netp").mkdir(parents=True)
-    (home / "models" / "u2netp" / "u2netp.onnx").symlink_to(U2NETP)
-    picture.save(tmp_path / "in.png")
-    code = (
-        "import sys, rembg; from PIL import Image; a, b = sys.argv[1:];"
-        "rembg.remove(Image.open(a), session=rembg.new_session('u2netp'), only_mask=True).save(b)"
-    )
-    paths = [str(tmp_path / "in.png"), str(tmp_path / "out.png")]
-    env = {**os.environ, "U2NET_HOME": str(home)}
-    subprocess.run([sys.executable, "-c", code, *paths], check=True, env=env, timeout=170)
-    assert mask.tobytes() == Image.open(paths[1]).tobytes()
+    (tmp_path / "models" / "u2netp").mkdir(parents=True)
+    (tmp_path / "models" / "u2netp" / "u2netp.onnx").symlink_to(U2NETP)
+    for name in PHOTOS:
+        photo(name).convert("RGB").save(tmp_path / f"{name}.png")
+    env = {**os.environ, "U2NET_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", REMOVE, *PHOTOS], check=True, env=env, cwd=tmp_path, timeout=570)
+
+    def theirs(name: str, kind: str, mode: str) -> Any:
+        with Image.open(tmp_path / f"{name}-{kind}.png") as made:
+            return np.asarray(made.convert(mode), int)
+
+    def ours(name: str, number: int, **asked: Any) -> Any:
+        return np.asarray(made(shared, work(tmp_path, photo(name), number, **asked))[1], int)
+
+    for number, name in enumerate(PHOTOS):
+        assert (ours(name, 10 * number, mask_only=True) == theirs(name, "mask", "L")).all(), name
+        hard = ours(name, 10 * number + 3, mask_only=True, solid=True)
+        assert (hard == theirs(name, "solid", "L")).all(), name
+        cut, alpha = ours(name, 10 * number + 1), theirs(name, "alpha", "RGBA")
+        assert (cut[..., 3] == alpha[..., 3]).all(), name
+        assert (cut == alpha)[alpha[..., 3] > 0].all(), name
+        plain = theirs(name, "plain", "RGBA")  # without `putalpha` it darkens what is half there
+        share = plain[..., 3:] / 255
+        assert (cut[..., 3:] == plain[..., 3:]).all(), name
+        assert np.abs(cut[..., :3] * share - plain[..., :3]).max() <= 1, name
+        colour = ours(name, 10 * number + 2, background="#ff8800")
+        assert np.abs(colour - theirs(name, "colour", "RGB")).max() <= 1, name
 
 
 @needs_network
@@ -442,6 +474,27 @@ def test_transparent(case: tuple[Image.Image, Image.Image], feather: int) -> Non
     if photo.mode != "I;16":
         own = np.asarray(photo.convert("RGB"))
         assert (made[..., :3][alpha == 255] == own[alpha == 255]).all()
+
+
+@needs_network
+def test_a_hazy_mask_is_told_with_the_way_out(shared: RemoveBackgrounds, tmp_path: Path) -> None:
+    """Between the coins hangs a cloud."""
+    _, _, notes = made(shared, work(tmp_path, photo("coins"), 1))
+    assert ["`solid:yes`" in note for note in notes] == [True]
+    _, picture, notes = made(shared, work(tmp_path, photo("coins"), 2, solid=True))
+    assert (np.unique(np.asarray(picture)[..., 3]).tolist(), notes) == ([0, 255], [])
+
+
+def test_solid_has_no_haze_and_no_specks() -> None:
+    alpha = np.zeros((60, 60), np.uint8)
+    alpha[10:50, 10:30] = 255
+    alpha[10:50, 40:58] = 90  # a cloud
+    alpha[5, 5] = 255  # a speck
+    made = solid(alpha)
+    assert set(np.unique(made)) == {0, 255}
+    assert (made[12:48, 12:28] == 255).all()
+    assert (made[:, 33:] == 0).all()
+    assert made[5, 5] == 0
 
 
 @settings(max_examples=100, deadline=None)

@@ -29,7 +29,7 @@ def cut_out(photo: Image.Image, mask: Image.Image, request: RemoveBackground) ->
     Returns:
         RGBA; RGB on a colour; "L" where only the mask is wanted. Of the photo's size unless cropped.
     """
-    alpha = np.asarray(mask)
+    alpha = solid(np.asarray(mask)) if request.solid else np.asarray(mask)
     if photo.mode == "RGBA":  # what was transparent stays so
         own = np.asarray(photo.getchannel("A"), np.uint16)
         alpha = ((alpha * own + 127) // 255).astype(np.uint8)
@@ -58,6 +58,13 @@ def on_colour(values: Bytes, alpha: Bytes, colour: tuple[int, int, int]) -> Imag
     return Image.fromarray(made)
 
 
+def solid(alpha: Bytes) -> Bytes:
+    """The object or not, smoothly bounded and without specks: 0 and 255 alone. As rembg's `post_process_mask` does it."""
+    clean = ndimage.grey_opening(alpha, footprint=ndimage.generate_binary_structure(2, 1))
+    smooth = ndimage.gaussian_filter(clean.astype(np.float64), sigma=2)
+    return np.where(smooth < 127, 0, 255).astype(np.uint8)
+
+
 def softened(alpha: Bytes, feather: int) -> Bytes:
     """Falls off towards the edge over `feather` pixels inside the object, so that no background comes with it.
 
@@ -82,3 +89,8 @@ def _surroundings(inside: compose.Bits, margin: int) -> tuple[slice, slice]:
 def share(alpha: Bytes) -> float:
     """How much of the picture the object is, 0 to 1."""
     return float(np.mean(alpha >= 128))
+
+
+def haze(alpha: Bytes) -> float:
+    """How much of the picture is seen and yet no object, 0 to 1."""
+    return float(np.mean((alpha >= SEEN) & (alpha < 128)))

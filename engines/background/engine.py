@@ -19,7 +19,7 @@ from PIL import Image
 
 from engines import compose, recipe
 from engines.background import networks
-from engines.background.cutout import cut_out, share
+from engines.background.cutout import Bytes, cut_out, haze, share
 from engines.background.networks import NETWORK
 from engines.background.request import RemoveBackground
 from engines.engine import Packing, Run, Work
@@ -27,6 +27,7 @@ from engines.events import Artifact
 from engines.models.memory import Lease, Models
 from engines.words import Refusal, Words
 
+HAZY = 0.04  # of a picture: soft edges have less
 KEPT = 32  # shrunk photos that wait for their step
 
 
@@ -108,7 +109,7 @@ class RemoveBackgrounds:
     def finish(self, run: Cutting) -> Packing:
         assert run.mask is not None, "a run that made no step is not finished"
         mask, parts, mode = run.mask, run.lease.parts, _waiting(run).mode
-        run.notes += _remarks(share(np.asarray(mask)), mode, run.request)
+        run.notes += _remarks(np.asarray(mask), mode, run.request)
         facts = {"model": parts.name, "hash": parts.hash, "versions": networks.versions(parts.name)}
         return lambda: (_written(run.work, run.request, mask, facts),)
 
@@ -150,13 +151,15 @@ def _opened(work: Work) -> Image.Image:
         return photo
 
 
-def _remarks(found: float, mode: str, request: RemoveBackground) -> list[Words]:
+def _remarks(mask: Bytes, mode: str, request: RemoveBackground) -> list[Words]:
     """What a person should know of the result."""
-    notes = []
+    notes, found = [], share(mask)
     if found < 0.002:
         notes.append(_NOTHING)
     elif found > 0.98:
         notes.append(_ALL)
+    if haze(mask) > HAZY and not request.solid:
+        notes.append(_HAZE)
     if mode == "I;16" and not request.mask_only:
         notes.append(_EIGHT_BITS)
     return notes
@@ -189,6 +192,11 @@ _NOTHING = Words(
 _ALL = Words(
     "Nearly all of the photo looks like the object, so almost nothing was removed.",
     "사진의 거의 전부가 물체로 보여서 지운 부분이 거의 없습니다.",
+)
+_HAZE = Words(
+    "Part of the picture is neither quite the object nor quite the background, and looks hazy. `solid:yes` takes such "
+    "haze away.",
+    "물체인지 배경인지 뚜렷하지 않아 흐릿하게 남은 부분이 있습니다. `solid:yes` 를 쓰시면 흐릿한 부분이 없어집니다.",
 )
 _EIGHT_BITS = Words(
     "The 16-bit grey values became 8-bit ones, stretched to the photo's own range: the result has transparency or "

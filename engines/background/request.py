@@ -70,6 +70,16 @@ class RemoveBackground(Request):
         Words("crop", "자르기"),
         False,
     )
+    solid: bool = param(
+        "flag",
+        Words(
+            "No haze, no specks: a pixel is the object or it is not",
+            "흐릿한 부분과 잡티 없이 물체만 또렷하게",
+        ),
+        Words("solid", "또렷하게"),
+        False,
+        advanced=True,
+    )
     feather: int = param(
         "int",
         Words("Soft edge inside the object, in pixels", "물체 안쪽 가장자리를 부드럽게(픽셀)"),
