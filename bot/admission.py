@@ -85,7 +85,7 @@ def admit(
     if all >= settings.queue_total:
         raise Refusal(_EVERYBODYS(limit=settings.queue_total))
     own = dataclasses.replace(quotas.quota_of(person.roles, settings.roles, settings.everyone), queue=0)
-    told = quotas.check(own, used, now)
+    told = (*quotas.queue_near(limit, mine), *quotas.check(own, used, now))
     if not person.department:
         return told
     department = settings.department(person.department)

@@ -84,13 +84,20 @@ def check(quota: Quota, used: Used, now: float, department: str = "") -> tuple[W
     """
     if department and quota.queue and used.open >= quota.queue:
         raise Refusal(_QUEUE(name=department, open=used.open, limit=quota.queue))
-    told: list[Words] = []
+    told = list(queue_near(quota.queue, used.open, department)) if department else []
     if quota.jobs:
         told += _near(_jobs(quota, now, department), used.jobs, quota.jobs, after=used.jobs + 1)
     if quota.minutes:
         minutes = used.seconds / 60
         told += _near(_minutes(quota, now, department), minutes, quota.minutes, after=minutes)
     return tuple(told)
+
+
+def queue_near(limit: int, open: int, department: str = "") -> tuple[Words, ...]:
+    """A sentence where the job that is asked for is one of the last that may be open; `open` are so without it."""
+    if limit < 2 or open + 1 < NEAR * limit:
+        return ()
+    return ((_OPEN_OURS if department else _OPEN_YOURS)(name=department, open=open + 1, limit=limit),)
 
 
 def standing(quota: Quota, used: Used, now: float, department: str = "") -> list[Words]:
@@ -159,6 +166,14 @@ _RESET = Words(
 _FULL = Words(
     "Nothing more can be accepted until then; an administrator can raise the limit.",
     "그때까지는 요청을 더 받을 수 없습니다. 한도는 관리자가 늘릴 수 있습니다.",
+)
+_OPEN_YOURS = Words(
+    "You have {open} of the {limit} jobs that may wait or run at once.",
+    "동시에 맡길 수 있는 작업 {limit}개 중 {open}개를 맡기셨습니다.",
+)
+_OPEN_OURS = Words(
+    "Your department {name} has {open} of the {limit} jobs that may wait or run at once.",
+    "소속 부서 {name}에서 동시에 맡길 수 있는 작업 {limit}개 중 {open}개를 맡겼습니다.",
 )
 _QUEUE = Words(
     "Your department {name} has {open} jobs waiting or running; {limit} are allowed at once. Please wait for one to end.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -53,6 +54,18 @@ def test_a_quota_is_told_before_it_is_reached_and_never_exceeded(limit: int, use
     if told:
         assert told[0].en.startswith(f"You have used {used + 1} of {limit} jobs today; this resets at 00:00")
         assert "{" not in told[0].en + told[0].ko
+
+
+def test_the_last_places_in_the_queue_are_told_before_it_is_full() -> None:
+    settings = DeskSettings(departments=DEPARTMENTS, queue_per_person=10)
+    kim = Person("console:kim", "Kim")
+    assert admit(kim, settings, mine=6, all=6, now=NOW) == ()
+    (told,) = admit(kim, settings, mine=7, all=7, now=NOW)
+    assert told.en == "You have 8 of the 10 jobs that may wait or run at once."
+    assert "10개 중 8개" in told.ko
+    (ours,) = admit(replace(kim, department="lab"), settings, mine=0, all=2, ours=Used(open=2), now=NOW)
+    assert ours.en.startswith("Your department lab has 3 of the 3 jobs")
+    assert quotas.queue_near(1, 0) == (), "one at a time needs no warning"
 
 
 def test_minutes_are_told_alike() -> None:
