@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from chat import add_job
-from desk_world import BOSS, HERE, KIM, LEE, World, opened, picture_reader, png
+from desk_world import BOSS, HERE, KIM, LEE, Sent, World, mask, opened, picture_reader, png
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -168,6 +168,18 @@ async def test_delete_takes_entry_results_and_unused_files(world: World) -> None
     await world.press("delete", 1)
     assert (await world.say("/history")).text == "You have not asked for anything yet."
     assert not world.store.blobs.path(blob).exists()
+
+
+async def test_delete_takes_the_photo_and_the_mask_too(world: World) -> None:
+    await world.say("/inpaint x", Sent("a.png", png()), Sent("m.png", mask()))
+    await world.make(png(colour="green"))
+    request = (await world.job(1)).request
+    paths = [world.store.blobs.path(request[name]) for name in ("image", "mask")]
+    for path in paths:
+        os.utime(path, (NOW, NOW))
+    world.now[0] += 1000
+    await world.press("delete", 1)
+    assert [path.exists() for path in paths] == [False, False]
 
 
 async def test_a_file_that_others_use_stays(world: World) -> None:
