@@ -194,9 +194,10 @@ _ALL = Words(
     "사진의 거의 전부가 물체로 보여서 지운 부분이 거의 없습니다.",
 )
 _HAZE = Words(
-    "Part of the picture is neither quite the object nor quite the background, and looks hazy. `solid:yes` takes such "
-    "haze away.",
-    "물체인지 배경인지 뚜렷하지 않아 흐릿하게 남은 부분이 있습니다. `solid:yes` 를 쓰시면 흐릿한 부분이 없어집니다.",
+    "Part of the picture is neither quite the object nor quite the background, and looks hazy. `solid:yes` makes each "
+    "pixel one or the other; a larger model, like `isnet-general-use`, sees more.",
+    "물체인지 배경인지 뚜렷하지 않아 흐릿하게 남은 부분이 있습니다. `solid:yes` 를 쓰시면 픽셀마다 물체나 배경 중 하나로 "
+    "정합니다. `isnet-general-use` 처럼 큰 모델은 더 정확하게 구별합니다.",
 )
 _EIGHT_BITS = Words(
     "The 16-bit grey values became 8-bit ones, stretched to the photo's own range: the result has transparency or "
