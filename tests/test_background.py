@@ -400,6 +400,7 @@ def test_rmbg_loads_into_the_librarys_class(
         work(tmp_path, picture, i, model="rmbg-1.4", mask_only=True) for i, picture in enumerate(pictures)
     ]
     runs = [by.begin(one) for one in asked]
+    assert runs[0].rows * runs[0].row_bytes > 800_000_000, "what a picture takes is said"
     by.advance(runs)
     masks = [np.asarray(run.mask, int) for run in runs]
     assert by._models.used == pytest.approx(rmbg.stat().st_size, rel=0.01), "as large as its weights"

@@ -298,6 +298,7 @@ def test_a_step_is_a_crop_and_strangers_share_it(lama: Studio, monkeypatch: pyte
     works = [lama.work(photo_of("RGB", 1200, 300, i), mask, model="lama") for i in range(3)]
     runs = [lama.engine.begin(work) for work in works]
     assert [run.total for run in runs] == [3, 3, 3]
+    assert all(run.row_bytes > 300_000_000 for run in runs), "what a crop takes is said"
     drive(lama.engine, runs)
     assert seen == [3, 3, 3], "three strangers' crops in three forwards"
 
