@@ -6,13 +6,12 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from toy_engine import Count, Toy
 
 from engines.engine import Work
-from engines.serving.affinity import choose, next_of, read_ahead
+from engines.serving.affinity import choose, next_of
 from engines.serving.tickets import Ticket
 
 # each job's model, and how many arrive before each beginning
@@ -89,10 +88,3 @@ def test_engines_that_cannot_tell_keep_their_line() -> None:
     assert next_of(line).work.id == 1, "it needs no model, so it costs nobody a switch"
     plain = deque(ticket(number, "a", Toy()) for number in range(3))
     assert [next_of(plain).work.id for _ in range(3)] == [0, 1, 2]
-
-
-def test_no_memory_to_read_ahead_is_no_ones_failure(caplog: pytest.LogCaptureFixture) -> None:
-    work = Work(7, "anna", Count(), Path())
-    read_ahead(Shelf(), work, lambda: True)
-    assert "job 7" in caplog.text
-    read_ahead(Toy(), work, lambda: True)

@@ -28,8 +28,9 @@ from engines.background.request import RemoveBackground
 from engines.devices import Device
 from engines.engine import Work
 from engines.events import Artifact, Finished
-from engines.models import catalogue, downloadable
+from engines.models import catalogue, downloadable, moving
 from engines.models.downloadable import Download, File
+from engines.models.host import HostCache
 from engines.models.memory import Models
 from engines.serving.pool import Pool
 from engines.words import Refusal
@@ -51,10 +52,11 @@ def photo(name: str) -> Image.Image:
     return Image.fromarray(getattr(skimage.data, name)())
 
 
-def engine(budget: int | None = None, folder: Path = MODELS) -> RemoveBackgrounds:
-    def none(name: str, kind: str) -> Any:
-        raise AssertionError("only diffusion is read this way")
+def none(name: str, kind: str) -> Any:
+    raise AssertionError("only diffusion is read this way")
 
+
+def engine(budget: int | None = None, folder: Path = MODELS) -> RemoveBackgrounds:
     return RemoveBackgrounds(Models(none, budget=budget), finder(folder, "cpu", threads=1))
 
 
@@ -418,6 +420,28 @@ def test_rmbg_loads_into_the_librarys_class(
         assert (mask.min(), mask.max()) == (0, 255)
 
 
+def test_rmbg_read_ahead_is_copied_to_the_device_and_back(rmbg: Path, tmp_path: Path) -> None:
+    """Through the very copies that a GPU gets, onto the CPU."""
+    host = HostCache(10**9, moving.to_device, moving.to_host)
+    models = Models(none, host=host)
+    by = RemoveBackgrounds(models, finder(rmbg.parents[1], "cpu", threads=1))
+    asked = work(tmp_path, photo("coffee"), model="rmbg-1.4")
+    assert not by.ready(asked)
+    by.prepare(asked)
+    by.prefetch(asked, lambda: True)
+    assert (models.used, host.used) == (0, pytest.approx(rmbg.stat().st_size, rel=0.01))
+    assert not by.ready(asked)
+    ones = Image.new("RGB", (64, 64), "red")
+    said = []
+    for _ in range(2):
+        run = by.begin(asked)
+        assert by.ready(asked)
+        said.append(run.lease.things[networks.NETWORK].masks([ones])[0])
+        by.suspend(run)
+        models.clear()
+    assert said[0] == said[1]
+
+
 @pytest.mark.slow
 def test_rmbg_is_what_iopaint_makes_of_it(rmbg: Path, tmp_path: Path) -> None:
     """Peer: IOPaint's own function, with its own network of the same weights, at full size."""
@@ -442,7 +466,7 @@ def test_a_file_that_is_no_rmbg(tmp_path: Path) -> None:
 
     save_file({"conv.weight": torch.zeros(2)}, tmp_path / "model.safetensors")
     with pytest.raises(Refusal, match="does not hold the weights"):
-        Rmbg(tmp_path / "model.safetensors")
+        Rmbg.read(tmp_path / "model.safetensors")
 
 
 # ------------------------------------------------------------------ from the mask to the picture

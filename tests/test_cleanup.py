@@ -417,6 +417,20 @@ def test_a_model_is_loaded_once_and_leaves_only_for_want_of_room(
     assert [role for role, _, _ in tight.models.held()] == [ROLE], "LaMa made room"
 
 
+def test_the_lane_knows_whose_model_is_on_the_device(
+    tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known_as(network / "big-lama" / "big-lama.pt", monkeypatch)
+    studio = Studio(tmp_path, menders.reader(network, "cpu"))
+    photo, mask = photo_of("RGB", 60, 50), mask_of(60, 50, (5, 5, 4, 4))
+    quick, large = (studio.work(photo, mask, model=model) for model in ("cv2", "lama"))
+    for work in (quick, large):
+        studio.engine.prepare(work)
+        assert not studio.engine.ready(work)
+    studio.engine.suspend(studio.engine.begin(large))
+    assert (studio.engine.ready(quick), studio.engine.ready(large)) == (False, True)
+
+
 def test_a_file_with_another_sum_is_not_loaded(
     tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,8 @@ from engines.interrogation.models import FIRST, SMALL, finders
 from engines.interrogation.modes import PACKAGE, Answer, Caption, Look, Need, Score, Sort, Texts, asking
 from engines.interrogation.phrase_tables import ranked
 from engines.interrogation.phrases import phrase_list
+from engines.models import moving
+from engines.models.host import HostCache
 from engines.models.memory import Models
 from engines.words import Refusal
 
@@ -203,6 +205,26 @@ def test_blip_writes_the_first_sentence(photos: list[Path], tmp_path: Path) -> N
     answer = told(engine_in(tmp_path), asked(tmp_path, photos[0], caption="blip-base"))
     assert answer["caption"]
     assert answer["text"].startswith(answer["caption"].split(", ")[0])
+
+
+def test_models_read_ahead_are_copied_to_the_device_and_back(photos: list[Path], tmp_path: Path) -> None:
+    """Through the very copies that a GPU gets, onto the CPU."""
+    _small_blip(tmp_path / "blip-base")
+    host = HostCache(10**9, moving.to_device, moving.to_host)
+    models = Models(lambda name, kind: pytest.fail("read by name"), host=host)
+    engine = Interrogation(models, finders(tmp_path, "cpu", {}), tmp_path / ".phrases")
+    work = asked(tmp_path, photos[0], caption="blip-base")
+    engine.prepare(work)
+    assert not engine.ready(work)
+    engine.prefetch(work, lambda: True)
+    assert models.used == 0
+    assert len(host._kept) == 2, "the CLIP and the BLIP"
+    first = told(engine, work)
+    assert engine.ready(work)
+    assert not engine.ready(asked(tmp_path, photos[0], caption="blip-large")), "nobody prepared that"
+    models.clear()
+    assert not engine.ready(work)
+    assert told(engine, work) == first
 
 
 def _small_blip(folder: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,25 @@ class RemoveBackgrounds:
     def prepare(self, work: Work) -> None:
         """Off the device's thread: all that is slow and needs no device."""
         request = _asked(work)
-        name = self._find(request.model).name
+        plan = self._find(request.model)
+        self._models.expect(request.model, request.name, plan)
+        name = plan.name
         networks.import_libraries(name)
         seen = _look(work, name)
         with self._lock:
             self._seen[_key(work)] = seen
             while len(self._seen) > KEPT:
                 self._seen.popitem(last=False)
+
+    def prefetch(self, work: Work, wanted: Callable[[], bool]) -> None:
+        """Read the network into main memory, off the device's thread; an ONNX session cannot move from there."""
+        request = _asked(work)
+        self._models.prefetch(request.model, request.name, wanted)
+
+    def ready(self, work: Work) -> bool:
+        """Whether the network is on the device."""
+        request = _asked(work)
+        return self._models.ready(request.model, request.name)
 
     def begin(self, work: Work) -> Cutting:
         request = _asked(work)

@@ -124,18 +124,18 @@ def finder(
             raise Refusal(_UNKNOWN(name=model.name))
         if sum != wanted.file.sha256:
             raise Refusal(_DAMAGED(name=model.name))
-        size, load = _loader(model.name, path, device, threads)
-        return Blueprint(name=model.name, hash=sum, pieces=(Piece(NETWORK, f"{device}:{sum}", size, load),))
+        return Blueprint(model.name, sum, (_piece(model.name, path, sum, device, threads),))
 
     return find
 
 
-def _loader(name: str, path: Path, device: str, threads: int) -> tuple[int, Callable[[], Network]]:
-    """Bytes once loaded, and what loads it."""
-    session = DESIGNS[name].session
-    if session is None:
-        return loaded_size(header(path).values(), "float32"), lambda: Rmbg(path, device)
-    return int(path.stat().st_size * 1.5), lambda: Onnx(name, path, device, threads)
+def _piece(name: str, path: Path, sum: str, device: str, threads: int) -> Piece:
+    hash = f"{device}:{sum}"
+    if DESIGNS[name].session is not None:
+        size = int(path.stat().st_size * 1.5)
+        return Piece(NETWORK, hash, size, lambda: Onnx(name, path, device, threads))
+    size = loaded_size(header(path).values(), "float32")
+    return Piece(NETWORK, hash, size, lambda: Rmbg.read(path, device), read=lambda: Rmbg.read(path))
 
 
 class Onnx:
@@ -170,7 +170,15 @@ def _given_file(cls: Any, /, *args: Any, file: str, **more: Any) -> Any:
 class Rmbg:
     """BRIA's RMBG-1.4: really a batch."""
 
-    def __init__(self, path: Path, device: str = "cpu") -> None:
+    def __init__(self, network: Any, device: str = "cpu") -> None:
+        import torch
+
+        self._network = network
+        self._device = torch.device(device)
+
+    @classmethod
+    def read(cls, path: Path, device: str = "cpu") -> Rmbg:
+        """From its file. Raises `Refusal` where that holds another network's weights."""
         import torch
         from safetensors.torch import load_file
 
@@ -180,8 +188,10 @@ class Rmbg:
             network.load_state_dict(load_file(path, device="cpu"), assign=True)
         except RuntimeError as error:
             raise Refusal(_FOREIGN(file=path.name)) from error
-        self._network = network.to(device).eval().requires_grad_(False)
-        self._device = torch.device(device)
+        return cls(network.to(device).eval().requires_grad_(False), device)
+
+    def moved(self, copy: Callable[[Any], Any], device: str) -> Rmbg:
+        return Rmbg(copy(self._network), device)
 
     def masks(self, pictures: Sequence[Image.Image]) -> list[Image.Image]:
         import torch

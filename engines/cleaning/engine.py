@@ -88,7 +88,16 @@ class Cleaner:
 
     def prepare(self, work: Work) -> None:
         """Import IOPaint and fetch the model, off the device's thread."""
-        self._read(_asked(work).model)
+        request = _asked(work)
+        self._models.expect(request.model, request.name, self._read(request.model))
+
+    def prefetch(self, work: Work, wanted: Callable[[], bool]) -> None:
+        """Nothing more: OpenCV has no weights, and LaMa's TorchScript is made on the device it is for."""
+
+    def ready(self, work: Work) -> bool:
+        """Whether the model is on the device."""
+        request = _asked(work)
+        return self._models.ready(request.model, request.name)
 
     def begin(self, work: Work) -> Cleaning:
         """The photo read and its mask cut into regions. Raises `Refusal` for a photo or mask that will not do."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ class Blip:
     def __init__(self, model: Any, processor: Any, device: str) -> None:
         self._model, self._processor, self._device = model, processor, device
 
+    def moved(self, copy: Callable[[Any], Any], device: str) -> Blip:
+        return Blip(copy(self._model), self._processor, device)
+
     @torch.inference_mode()
     def sentences(self, pictures: Sequence[Image.Image]) -> list[str]:
         """One for each picture."""
@@ -38,7 +42,8 @@ def blueprint(name: str, folder: Path, device: str) -> Blueprint:
         raise Refusal(_NOT_SAFE(name=name, file=WEIGHTS))
     hash = digest([b"blip", file_hash(weights).encode(), (folder / "config.json").read_bytes()])
     size = loaded_size(header(weights).values(), "float32")
-    return Blueprint(name, hash, (Piece("blip", hash, size, lambda: opened(folder, device)),))
+    read, load = (partial(opened, folder, place) for place in ("cpu", device))
+    return Blueprint(name, hash, (Piece("blip", hash, size, load, read=read),))
 
 
 def opened(folder: Path, device: str) -> Blip:

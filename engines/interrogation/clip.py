@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ class Clip:
         self.context = int(tokenizer.context_length)
         self._causal = isinstance(model, open_clip.CLIP) and model.attn_mask is not None
         self._causal = self._causal and getattr(model, "text_pool_type", "") == "argmax"
+
+    def moved(self, copy: Callable[[Any], Any], device: str) -> Clip:
+        return Clip(copy(self.model), self._look, self._tokenizer, device)
 
     def tokens(self, texts: Sequence[str]) -> torch.Tensor:
         """(n, context); zeros after the end, as open_clip's own tokenizer has it."""
@@ -97,7 +101,8 @@ def blueprint(name: str, folder: Path, device: str) -> Blueprint:
     told = [path.name.encode() + b"\0" + path.read_bytes() for path in _settings(folder)]
     hash = digest([b"clip", file_hash(folder / WEIGHTS).encode(), *told])
     size = loaded_size(header(folder / WEIGHTS).values(), DTYPE)
-    return Blueprint(name, hash, (Piece("clip", hash, size, lambda: opened(folder, device)),))
+    read, load = (partial(opened, folder, place) for place in ("cpu", device))
+    return Blueprint(name, hash, (Piece("clip", hash, size, load, read=read),))
 
 
 def opened(folder: Path, device: str) -> Clip:

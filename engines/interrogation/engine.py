@@ -42,7 +42,8 @@ from engines.interrogation.modes import (
     asking,
 )
 from engines.interrogation.phrase_tables import Pace, Table
-from engines.interrogation.phrases import FLAVORS, korean, phrase_list
+from engines.interrogation.phrases import FLAVORS, phrase_list
+from engines.interrogation.told import told_of
 from engines.models.memory import Blueprint, Lease, Models
 from engines.words import Refusal, Words
 
@@ -84,9 +85,16 @@ class Interrogation:
     def prepare(self, work: Work) -> None:
         """Fetch and hash the models, off the device's thread."""
         request = _asked(work)
-        self._find.clip(request.model)
-        if request.caption != NO_CAPTION:
-            self._find.blip(request.caption)
+        found = self._find.clip(request.model)
+        self._models.expect(*_models_of(request), self._plan(request, found, _sort(request, found)))
+
+    def prefetch(self, work: Work, wanted: Callable[[], bool]) -> None:
+        """Read the models into main memory, off the device's thread."""
+        self._models.prefetch(*_models_of(_asked(work)), wanted)
+
+    def ready(self, work: Work) -> bool:
+        """Whether all of them are on the device."""
+        return self._models.ready(*_models_of(_asked(work)))
 
     def begin(self, work: Work) -> Reading:
         """Raises `Refusal` for a picture that is gone, or models that cannot be had."""
@@ -210,7 +218,7 @@ class Interrogation:
     def finish(self, run: Reading) -> Packing:
         """The answer as a file of JSON; the same is the artifact's recipe, which chats show as words."""
         assert run.answer is not None
-        told, path = _told(run, run.answer), run.work.folder / "interrogate.json"
+        told, path = told_of(run.request, run.found.plan, run.answer), run.work.folder / "interrogate.json"
 
         def written() -> tuple[Artifact, ...]:
             data = json.dumps(told, ensure_ascii=False, indent=1).encode()
@@ -231,6 +239,11 @@ def _sort(request: Interrogate, found: Found) -> Sort:
     return OURS if request.phrases == OWN_ONLY or not phrase_list(FLAVORS).texts else PACKAGE
 
 
+def _models_of(request: Interrogate) -> tuple[str, str]:
+    """What its CLIP, its phrases and its BLIP are called together, and the kind of work."""
+    return f"{request.model} {request.phrases} {request.caption}", request.name
+
+
 def _unfilled(run: Reading) -> Table | None:
     return next((table for table in run.tables if not table.ready), None)
 
@@ -244,24 +257,6 @@ def _left(run: Reading) -> tuple[str, ...]:
 def _seen(run: Reading) -> torch.Tensor:
     assert run.seen is not None
     return run.seen
-
-
-def _told(run: Reading, answer: Answer) -> dict[str, Any]:
-    known = korean()
-    return {
-        "command": run.request.name,
-        "request": dataclasses.replace(run.request, model=run.found.plan.name).to_json(),
-        "model": run.found.plan.name,
-        "hash": run.found.plan.hash,
-        "mode": run.request.mode,
-        "text": answer.text,
-        "caption": answer.caption,
-        "phrases": [
-            {"text": said.text, "list": said.list, "score": round(said.score, 4)}
-            | ({"ko": known[said.text]} if said.text in known else {})
-            for said in answer.phrases
-        ],
-    }
 
 
 def _asked(work: Work) -> Interrogate:

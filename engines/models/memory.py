@@ -159,13 +159,16 @@ class Models:
 
     def prepare(self, name: str, kind: str) -> None:
         """Fetch and hash what `lease` will need. For another thread, so that the device need not wait."""
-        self._known[name, kind] = self._read(name, kind)
+        self.expect(name, kind, self._read(name, kind))
+
+    def expect(self, name: str, kind: str, plan: Blueprint) -> None:
+        """As `prepare`, for a plan that `take` will be asked for."""
+        self._known[name, kind] = plan
 
     def prefetch(self, name: str, kind: str, wanted: Callable[[], bool] = always) -> None:
         """Read what `lease` will need into main memory, while the device works on. For another thread.
 
-        Takes nothing from the device, and of the host's memory what nobody uses. A piece being read when it is no
-        longer `wanted` is dropped.
+        Takes nothing from the device, of the host's memory what nobody uses, and drops what is not `wanted` any more.
         """
         plan = self._known.get((name, kind))
         for piece in plan.pieces if plan else ():
@@ -204,7 +207,8 @@ class Models:
 
     def _lease(self, plan: Blueprint) -> Lease:
         with self._host.reserved([(piece.hash, self.dtype) for piece in plan.pieces]):
-            self._make_room(plan)
+            wanted = {piece.hash: piece.size for piece in plan.pieces}
+            self._evict(leaving(plan.name, wanted, self._places(), self._budget))
             return self._leased(plan)
 
     def _leased(self, plan: Blueprint) -> Lease:
@@ -259,10 +263,6 @@ class Models:
     def check_integrity(self) -> None:
         """AssertionError where the books are wrong: over the budget, or an adapter without what it is on."""
         check(self._places(), self._budget)
-
-    def _make_room(self, plan: Blueprint) -> None:
-        wanted = {piece.hash: piece.size for piece in plan.pieces}
-        self._evict(leaving(plan.name, wanted, self._places(), self._budget))
 
     def _places(self) -> dict[str, Place]:
         return {hash: Place(h.piece.size, h.leases, h.piece.on) for hash, h in self._held.items()}

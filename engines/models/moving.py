@@ -1,21 +1,41 @@
-"""Copying a module's weights between main memory and a device, the module it comes from left as it is."""
+"""Copying a module's weights between main memory and a device, the module it comes from left as it is.
+
+What is no module but holds one (a CLIP with its tokenizer) says how it is moved.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 
-def to_device(module: Any, device: str) -> Any:
-    """A copy of `module` on `device`; its strides stay. From pinned memory this is one transfer at full speed."""
-    return _copied(module, lambda tensor: tensor.to(device, non_blocking=True))
+@runtime_checkable
+class Moves(Protocol):
+    """What holds a module."""
+
+    def moved(self, copy: Callable[[Any], Any], device: str) -> Any:
+        """The same around a `copy` of its module, which is on `device` then."""
+        ...
 
 
-def to_host(module: Any) -> Any:
-    """A copy of `module` in main memory, pinned where there is CUDA (a pinned page cannot be swapped out)."""
+def to_device(thing: Any, device: str) -> Any:
+    """A copy of a module, or of what holds one, on `device`; its strides stay.
+
+    From pinned memory this is one transfer at full speed.
+    """
+    if isinstance(thing, Moves):
+        return thing.moved(partial(to_device, device=device), device)
+    return _copied(thing, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def to_host(thing: Any) -> Any:
+    """The same in main memory, pinned where there is CUDA (a pinned page cannot be swapped out)."""
+    if isinstance(thing, Moves):
+        return thing.moved(to_host, "cpu")
     pin = torch.cuda.is_available()
 
     def move(tensor: torch.Tensor) -> torch.Tensor:
@@ -24,7 +44,7 @@ def to_host(module: Any) -> Any:
             return here.pin_memory()
         return here.clone() if here is tensor else here
 
-    return _copied(module, move)
+    return _copied(thing, move)
 
 
 def sharing(module: Any) -> Any:

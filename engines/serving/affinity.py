@@ -6,15 +6,11 @@ most each. The order of works of one model never changes, and nobody waits for e
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-from engines.engine import Prefetches, Work
-from engines.failures import out_of_memory
+from engines.engine import Prefetches
 from engines.serving.tickets import Ticket
-
-log = logging.getLogger(__name__)
 
 BOUND = 4  # times that one work is passed over
 
@@ -56,15 +52,3 @@ def _ready(ticket: Ticket) -> bool:
     """Engines that cannot tell are never in another's way: for them the line is a line."""
     engine: object = ticket.engine
     return not isinstance(engine, Prefetches) or engine.ready(ticket.work)
-
-
-def read_ahead(engine: object, work: Work, wanted: Callable[[], bool]) -> None:
-    """Bring the work's model nearer, where the engine can. For want of memory it is left to `begin`."""
-    if not isinstance(engine, Prefetches):
-        return
-    try:
-        engine.prefetch(work, wanted)
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-        log.warning("job %d: no memory to read its model ahead", work.id)

@@ -17,7 +17,8 @@ from engines.engine import Packing, Prepares, Run
 from engines.events import Failed, Finished, Progress, Started
 from engines.requests import Request
 from engines.serving import endings, giving
-from engines.serving.affinity import next_of, read_ahead
+from engines.serving.affinity import next_of
+from engines.serving.ahead import Ahead
 from engines.serving.budget import Budget
 from engines.serving.makers import Factory, Makers
 from engines.serving.scheduler import Scheduler
@@ -43,7 +44,7 @@ class Lane:
     """A device, its engines and the runs on it. What begins with `_` belongs to its thread.
 
     Args:
-        fetchers: threads for `prepare`. packers: threads for `Packing`.
+        ahead: does what comes before `begin`. packers: threads for `Packing`.
     """
 
     def __init__(
@@ -51,14 +52,14 @@ class Lane:
         device: Device,
         factories: Mapping[type[Request], Factory],
         pace: Pace,
-        fetchers: Workers,
+        ahead: Ahead,
         packers: Workers,
     ) -> None:
         self.device = device
         self.tickets: list[Ticket] = []  # all that are not over
         self._makers = Makers(device, factories)
         self._pace = pace
-        self._fetchers = fetchers
+        self._ahead = ahead
         self._packers = packers
         self._budget = Budget(pace.rows, pace.seconds, partial(memory_free, device))
         self._scheduler = Scheduler(pace.rows, None, pace.share, self._budget.allowed, pace.credit)
@@ -153,19 +154,9 @@ class Lane:
                 self._part(ticket, failures.failed(error))
                 return
             if isinstance(ticket.engine, Prepares):
-                self._fetchers.do(partial(self._prepare, ticket, ticket.engine))
+                self._ahead.prepare(ticket, self._inbox.put)
                 return
         self._waiting.append(ticket)
-
-    def _prepare(self, ticket: Ticket, engine: Prepares) -> None:
-        """On a fetcher's thread."""
-        try:
-            if not ticket.cancelled:
-                engine.prepare(ticket.work)
-                read_ahead(engine, ticket.work, lambda: not ticket.cancelled)
-        except Exception as error:
-            ticket.failure = failures.failed(error)
-        self._inbox.put(ticket)
 
     def _chores(self) -> None:
         """Begin and finish in turns: one piece a tick, more as long as that takes no longer than a step."""

@@ -15,9 +15,11 @@ from engines.engine import Work
 from engines.events import Event
 from engines.models.memory import Models, Resident
 from engines.requests import Request
+from engines.serving.ahead import Ahead
 from engines.serving.lane import Lane, Pace
 from engines.serving.makers import Factory
 from engines.serving.placing import Placing
+from engines.serving.serves import NEWCOMERS
 from engines.serving.streams import Stream
 from engines.serving.tickets import Ticket
 from engines.serving.workers import Workers
@@ -78,18 +80,18 @@ class Pool:
             raise ValueError("a pool needs a device")
         self._slots = slots
         self._models = models
-        self._fetchers = Workers("fetch", 4)
+        self._ahead = Ahead()
         self._packers = Workers("pack", 2)
         self._lanes = [
-            Lane(device, engines, pace or Pace(), self._fetchers, self._packers) for device in devices
+            Lane(device, engines, pace or Pace(), self._ahead, self._packers) for device in devices
         ]
         self._placing = Placing()
         self._open = False
 
     async def start(self) -> None:
         """Start the threads. Returns at once: works handed over wait until the engines are there."""
-        for part in (self._fetchers, self._packers):
-            part.start()
+        self._ahead.start()
+        self._packers.start()
         for lane in self._lanes:
             lane.start()
         self._open = True
@@ -109,7 +111,7 @@ class Pool:
             left = max(deadline - time.monotonic(), 0.0)
             if not await asyncio.to_thread(lane.join, left):
                 log.critical("lane %s is still in a step after %.1f s; left behind", lane.device.name, grace)
-        self._fetchers.stop()
+        self._ahead.stop()
         self._packers.stop()
         await asyncio.to_thread(self._packers.join, max(deadline - time.monotonic(), 0.0))
         for lane in self._lanes:
@@ -122,11 +124,12 @@ class Pool:
         """How many works in flight make sense, on all devices together."""
         return self._slots * len(self._lanes)
 
-    def room(self) -> int:
-        """How many more works it makes sense to hand over now."""
+    def room(self, *, newcomers: bool = False) -> int:
+        """How many more works it makes sense to hand over now; `newcomers`: of people who have none here."""
         if not self._open:
             return 0
-        return max(0, sum(self._slots - len(lane.tickets) for lane in self._lanes))
+        seats = self._slots * (NEWCOMERS if newcomers else 1)
+        return max(0, sum(seats - len(lane.tickets) for lane in self._lanes))
 
     def alive(self) -> dict[str, bool]:
         """Whether each device's thread lives; none of them does before `start` and after `stop`."""

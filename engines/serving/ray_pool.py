@@ -27,7 +27,7 @@ from engines.serving.placing import Placing
 from engines.serving.pool import PATIENCE, DeviceStatus, Held
 from engines.serving.ray_cluster import Cluster, Seat
 from engines.serving.ray_post import Lost, Post, Ticket
-from engines.serving.serves import Serves
+from engines.serving.serves import NEWCOMERS, Serves
 from engines.serving.streams import Stream
 from engines.words import Words
 
@@ -106,12 +106,13 @@ class RayPool:
     def width(self) -> int:
         return self._slots * len(self._posts)
 
-    def room(self) -> int:
-        """How many more works it makes sense to hand over now."""
+    def room(self, *, newcomers: bool = False) -> int:
+        """How many more works it makes sense to hand over now; `newcomers`: of people who have none here."""
         if not self._open:
             return 0
         there = [post for post in self._posts if post.state in ("starting", "up")]
-        return max(0, sum(self._slots - len(post.tickets) for post in there) - self._waiting)
+        seats = self._slots * (NEWCOMERS if newcomers else 1)
+        return max(0, sum(seats - len(post.tickets) for post in there) - self._waiting)
 
     def alive(self) -> dict[str, bool]:
         """Whether each actor lives; those that Ray is starting are given the benefit of the doubt."""

@@ -11,6 +11,8 @@ from engines.events import Event
 if TYPE_CHECKING:
     from engines.serving.pool import DeviceStatus, Held
 
+NEWCOMERS = 2  # times as many works are taken on, where each further one is its person's only one
+
 
 class Serves(Protocol):
     """Devices that run works. `tests/pool_conformance.py` is what each of them must keep."""
@@ -31,8 +33,8 @@ class Serves(Protocol):
         """How many works in flight make sense, on all devices together; known once it has started."""
         ...
 
-    def room(self) -> int:
-        """How many more works it makes sense to hand over now."""
+    def room(self, *, newcomers: bool = False) -> int:
+        """How many more works it makes sense to hand over now; `newcomers`: of people who have none here."""
         ...
 
     def alive(self) -> dict[str, bool]:
