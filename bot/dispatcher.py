@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 
 LOOK = 2.0  # seconds after which the pool's room is looked at again though nobody called
 PAUSE = 5.0  # seconds before trying again what the disk refused
-TIDY = 3600.0  # seconds between two sweeps of unused files
 PROVED = 50  # steps after which a run's earlier crashes are forgiven
 RETOLD = 15.0  # seconds after which those who wait are told anew how long, though nobody was claimed
 FURTHER = 20  # so many at the head of the queue are told then
@@ -40,7 +39,7 @@ class Pool(Protocol):
 
     def run(self, work: Work) -> AsyncGenerator[Event, None]: ...
 
-    def room(self) -> int: ...
+    def room(self, *, newcomers: bool = False) -> int: ...
 
     def hold(self, job: int) -> None: ...
 
@@ -85,9 +84,11 @@ class Dispatcher:
         self._paused: set[int] = set()  # halted by their owners; their folders stay
         self._stopping = False
         self._closed = False  # the pool was stopped: claim no more
+        self._empty = False  # nobody waited at the last claim, and nobody came since
 
     def wake(self) -> None:
-        """Something may be in the queue, or there may be room."""
+        """Something may be in the queue."""
+        self._empty = False
         self._woken.set()
 
     def cancel(self, job_id: int) -> None:
@@ -114,7 +115,7 @@ class Dispatcher:
         self._outbox.wake()
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._tidy())
+                tasks.create_task(leftovers.tidy(self._store, self._tasks, self._keep, self._clock))
                 try:
                     await self._keep_claiming(tasks)
                 finally:
@@ -132,20 +133,28 @@ class Dispatcher:
 
     async def _claim(self, tasks: asyncio.TaskGroup) -> None:
         try:
-            claimed = False
-            while self._room() > 0 and (job := await self._store.jobs.claim(self._clock())):
+            (seats, newcomers), claimed = self._room(), list[Job]()
+            if seats + newcomers:
+                self._empty = seats > 0  # unless somebody comes meanwhile
+                claimed = await self._store.jobs.claim_for(self._clock(), seats, newcomers)
+            self._empty = self._empty and len(claimed) < seats
+            for job in claimed:
                 self._arriving.add(job.id)
                 self._tasks[job.id] = tasks.create_task(self._work(job))
-                claimed = True
-            if claimed or self._clock() - self._retold > RETOLD:
+            moved = claimed and not self._empty  # those who wait move up
+            if moved or self._clock() - self._retold > RETOLD:
                 self._retold = self._clock()
-                for waiting in await self._store.jobs.line(IN_LINE if claimed else FURTHER):
+                for waiting in await self._store.jobs.line(IN_LINE if moved else FURTHER):
                     self._outbox.show(waiting.id)
         except Exception:
             log.exception("could not claim a job")
 
-    def _room(self) -> int:
-        return 0 if self._closed else self._pool.room() - len(self._arriving)
+    def _room(self) -> tuple[int, int]:
+        """Seats for whoever is next, and further ones for people who have nothing in hand (docs/decisions/0022)."""
+        if self._closed:
+            return 0, 0
+        seats, all = (self._pool.room(newcomers=some) - len(self._arriving) for some in (False, True))
+        return max(seats, 0), max(all - max(seats, 0), 0)
 
     async def _work(self, job: Job) -> None:
         try:
@@ -169,7 +178,8 @@ class Dispatcher:
                 self._forecast.over(job.id)
             del self._tasks[job.id]
             self._outbox.wake()
-            self.wake()
+            if not self._empty:
+                self._woken.set()  # there may be room
         if not self._closed:
             await self._attempt(job, leftovers.over(self._store, job.id, self._folder(job)))
 
@@ -261,18 +271,6 @@ class Dispatcher:
                 log.error("job %d failed: %s\n%s", job.id, event.reason.en, event.trace)
             error = {"en": event.reason.en, "ko": event.reason.ko, "code": event.code}
             await jobs.fail(job.id, error=error, seconds=now - (job.started or now), now=now)
-
-    async def _tidy(self) -> None:
-        while True:
-            try:
-                now = self._clock()
-                if self._keep and (gone := await self._store.history.let_go(now - self._keep, now)):
-                    log.info("let go of the results of %d old jobs", gone)
-                await leftovers.clear(self._store, self._tasks, now)
-                await self._store.blobs.sweep(now)
-            except Exception:
-                log.exception("could not sweep unused files")
-            await asyncio.sleep(TIDY)
 
 
 def _make_room(folder: Path) -> None:

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
-from collections.abc import Container
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from engines.serving.attempts import ATTEMPT
 from storage.drafts import KEPT
 from storage.store import Store
 
+log = logging.getLogger(__name__)
+
 OVER = ("done", "failed", "cancelled")
+TIDY = 3600.0  # seconds between two sweeps of unused files
+
+
+async def tidy(store: Store, busy: Container[int], keep: float, clock: Callable[[], float]) -> None:
+    """Until cancelled. `keep`: seconds after which results are let go of, 0 = never; `busy`: jobs in hand."""
+    while True:
+        try:
+            now = clock()
+            if keep and (gone := await store.history.let_go(now - keep, now)):
+                log.info("let go of the results of %d old jobs", gone)
+            await clear(store, busy, now)
+            await store.blobs.sweep(now)
+        except Exception:
+            log.exception("could not sweep unused files")
+        await asyncio.sleep(TIDY)
 
 
 async def clear(store: Store, busy: Container[int], now: float) -> None:
@@ -30,9 +48,19 @@ async def clear(store: Store, busy: Container[int], now: float) -> None:
 async def over(store: Store, number: int, folder: Path) -> None:
     """Remove an ended job's work folder. That of a training that failed is kept for a while: its last good
     checkpoint is in it."""
+    if await asyncio.to_thread(_removed, folder):
+        return
     job = await store.jobs.get(number)
-    if job is None or job.state != "failed" or not resumable(folder):
+    if job is None or job.state != "failed":
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _removed(folder: Path) -> bool:
+    """Remove it, unless one could go on from what is in it."""
+    if resumable(folder):
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
 
 
 def resumable(folder: Path) -> bool:

@@ -118,8 +118,8 @@ class Measured:
     def hold(self, job: int) -> None:
         self._pool.hold(job)
 
-    def room(self) -> int:
-        return self._pool.room()
+    def room(self, *, newcomers: bool = False) -> int:
+        return self._pool.room(newcomers=newcomers)
 
     async def run(self, work: Work) -> AsyncGenerator[Event, None]:
         async with aclosing(self._pool.run(work)) as events:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from bot import quotas
 from bot.admission import admit
@@ -20,6 +20,7 @@ from engines.requests import SEEDS, Compare, Request
 from engines.words import Language, Refusal, Words
 from storage import Missing
 from storage.jobs import Job
+from storage.usage import Today
 
 R = TypeVar("R", bound=Request)
 
@@ -50,14 +51,13 @@ class Orders:
 
     async def check(self, person: Person) -> tuple[Words, ...]:
         """Raise `Refusal` where `person` may not queue one more now; sentences where that is near."""
-        settings, jobs, now = self.tools.settings, self.tools.store.jobs, self.tools.clock()
-        used, all = await asyncio.gather(self._used("person", person.id, now), jobs.queued())
-        ours = await self._used("department", person.department, now) if person.department else Used()
-        return admit(person, settings, mine=used.open, all=all, used=used, ours=ours, now=now)
-
-    async def _used(self, whose: Literal["person", "department"], who: str, now: float) -> Used:
-        today = await self.tools.store.usage.today(whose, who, quotas.midnight(now), quotas.day(now))
-        return Used(today.jobs, today.seconds, today.open)
+        settings, usage, now = self.tools.settings, self.tools.store.usage, self.tools.clock()
+        midnight, day = quotas.midnight(now), quotas.day(now)
+        mine, ours = await usage.today("person", person.id, midnight, day), Today()
+        if person.department:
+            ours = await usage.today("department", person.department, midnight, day)
+        used, all_used = (Used(today.jobs, today.seconds, today.open) for today in (mine, ours))
+        return admit(person, settings, mine=mine.open, all=mine.queued, used=used, ours=all_used, now=now)
 
     async def settled(self, request: R, by: Asker | None = None) -> tuple[R, tuple[Words, ...]]:
         """The request with its model's full name and a seed, and sentences about them.
@@ -80,10 +80,13 @@ class Orders:
 
     async def place(self, order: Order) -> Message:
         """Promise a settled request. The same key again gives the same job. Raises `Refusal`."""
-        if before := await self.known(order.key):
-            return before
         async with self._turn:
-            told = await self.check(order.person)
+            try:
+                told = await self.check(order.person)
+            except Refusal:
+                if before := await self.known(order.key):
+                    return before
+                raise
             job = await self._add(dataclasses.replace(order, notes=(*order.notes, *told)))
         if self.tools.forecast:
             self.tools.forecast.changed()

@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bot.locale.numbers import about
+from engines.serving.serves import NEWCOMERS
 from storage.speeds import Speed
 
 if TYPE_CHECKING:
@@ -44,14 +44,18 @@ class Task:
 def ends(
     hand: Sequence[Task], line: Sequence[Task], *, slots: int, devices: int = 1, share: float = SHARE
 ) -> dict[int, float]:
-    """Seconds until each task ends: those in hand share `devices`, those in line follow in order into `slots`."""
+    """Seconds until each task ends: those in hand share `devices`, those in line follow in order into `slots`.
+
+    Who has nothing in hand finds a further seat, as with the dispatcher.
+    """
     left = {task.id: max(task.seconds, 0.0) for task in hand}
-    active, waiting = list(hand), list(reversed(line))
+    active, waiting = list(hand), list(line)
     now, ended = 0.0, dict[int, float]()
     while active or waiting:
-        while waiting and (len(active) < slots or not active):
-            active.append(waiting.pop())
-            left[active[-1].id] = max(active[-1].seconds, 0.0)
+        while (task := _next(active, waiting, slots)) is not None:
+            waiting.remove(task)
+            active.append(task)
+            left[task.id] = max(task.seconds, 0.0)
         speed = rates(active, devices, share)
         spent = min(left[task.id] / speed[task.id] for task in active)
         now += spent
@@ -61,6 +65,15 @@ def ends(
         ended |= {task.id: now for task in over}
         active = [task for task in active if task.id not in ended]
     return ended
+
+
+def _next(active: Sequence[Task], waiting: Sequence[Task], slots: int) -> Task | None:
+    """Who of the line takes a seat now."""
+    if len(active) < max(slots, 1):
+        return next(iter(waiting), None)
+    people = {task.person for task in active}
+    newcomers = (task for task in waiting if task.person not in people)
+    return next(newcomers, None) if len(active) < NEWCOMERS * slots else None
 
 
 def rates(active: Sequence[Task], devices: int, share: float) -> dict[int, float]:
@@ -208,10 +221,7 @@ class Forecast:
         return None if seconds is None else about(seconds)
 
     async def _played(self) -> dict[int, float]:
-        jobs = self._store.jobs
-        learnt, running, waiting = await asyncio.gather(
-            self._store.speeds.all(), jobs.running(), jobs.line(LINE)
-        )
+        learnt, running, waiting = await self._store.together.work(LINE)
         speed = known(((s.command, s.model, s.size), s.row_steps, s.seconds) for s in learnt)
         hand = [self._task(job, speed) for job in running]
         line = [self._task(job, speed) for job in waiting]

@@ -70,7 +70,7 @@ class Delivery:
     since: float  # Unix time of the first try, 0 before it
 
 
-def _delivery(row: sqlite3.Row) -> Delivery:
+def delivery_of(row: sqlite3.Row) -> Delivery:
     return Delivery(*row)
 
 
@@ -82,7 +82,7 @@ class Deliveries:
         """What should be said now, the longest waiting first, a job's status before its result."""
         query, values = (DUE_ANYWHERE, (now, limit)) if platform is None else (DUE, (platform, now, limit))
         rows = await self._database.read(lambda db: db.execute(query, values).fetchall())
-        return [_delivery(row) for row in rows]
+        return [delivery_of(row) for row in rows]
 
     async def next(self, now: float, platform: str) -> float | None:
         """When the next one after `now` falls due."""
@@ -96,7 +96,7 @@ class Deliveries:
             return rows, db.execute(NEXT, (platform, now)).fetchone()[0]
 
         rows, later = await self._database.read(looked)
-        return [_delivery(row) for row in rows], later
+        return [delivery_of(row) for row in rows], later
 
     async def hasten(self, now: float) -> None:
         """What was put off is due now: what held it up may be over since a new start."""
@@ -104,12 +104,12 @@ class Deliveries:
 
     async def get(self, job: int, kind: Kind) -> Delivery | None:
         row = await self._database.read(lambda db: db.execute(GET, (job, kind)).fetchone())
-        return _delivery(row) if row else None
+        return delivery_of(row) if row else None
 
     async def of(self, job: int) -> list[Delivery]:
         """A job's deliveries, the status first."""
         rows = await self._database.read(lambda db: db.execute(OF, (job,)).fetchall())
-        return [_delivery(row) for row in rows]
+        return [delivery_of(row) for row in rows]
 
     async def add_removal(self, job: int, now: float) -> bool:
         """What was said of a job is to be taken back. False if that is so already."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ class Job:
     department: str  # of the person, when they asked
 
 
-def _job(row: sqlite3.Row) -> Job:
+def job_of(row: sqlite3.Row) -> Job:
     values = dict(row)
     for name in ("place", "request", "error", "notes"):
         values[name] = None if values[name] is None else json.loads(values[name])
@@ -97,11 +97,11 @@ class Jobs:
 
     def _add(self, db: sqlite3.Connection, values: dict[str, Any], inputs: Sequence[str]) -> tuple[Job, bool]:
         if known := db.execute(sql.BY_KEY, (values["key"],)).fetchone():
-            return _job(known), False
+            return job_of(known), False
         self._blobs.check(inputs)
         (turn,) = db.execute(sql.NEWCOMER_TURN, (values["person"],)).fetchone()
         db.execute(sql.SERVED, {**values, "served": turn + values["cost"]})
-        job = _job(db.execute(sql.ADD, {**values, "turn": turn}).fetchone())
+        job = job_of(db.execute(sql.ADD, {**values, "turn": turn}).fetchone())
         db.execute(history.ADD_WORDS, {**values, "id": job.id})
         db.executemany(sql.ADD_INPUT, [(job.id, blob) for blob in inputs])
         db.execute(deliveries.ADD, (job.id, "status", job.platform, job.created))
@@ -109,18 +109,31 @@ class Jobs:
 
     async def claim(self, now: float) -> Job | None:
         """The next job, `running` from now on; None when nobody waits."""
-        return await self._change(sql.CLAIM, {"now": now})
+        return next(iter(await self.claim_for(now, 1)), None)
+
+    async def claim_for(self, now: float, seats: int, newcomers: int = 0) -> list[Job]:
+        """The next jobs, one for each of `seats`, then of `newcomers` more people at most who have none at work."""
+
+        def claim(db: sqlite3.Connection) -> list[Job]:
+            claimed: list[Job] = []
+            for query in [sql.CLAIM] * seats + [sql.CLAIM_NEWCOMER] * newcomers:
+                if (job := _row(db, query, {"now": now})) is None:
+                    break
+                claimed.append(job)
+            return claimed
+
+        return await self._database.write(claim)
 
     async def release(self, id: int, now: float) -> Job | None:
         """`running → queued`, at its old place in line. Interrupted is not failed: it costs no attempt."""
-        return await self._change(sql.RELEASE, {"id": id, "crashes": 0})
+        return await self._database.write(lambda db: _row(db, sql.RELEASE, {"id": id, "crashes": 0}))
 
     async def release_all(self, now: float) -> list[Job]:
         """`release` for every running job: the process is about to end."""
 
         def release(db: sqlite3.Connection) -> list[Job]:
             ids = [row["id"] for row in db.execute(sql.RUNNING).fetchall()]
-            return [_job(db.execute(sql.RELEASE, {"id": id, "crashes": 0}).fetchone()) for id in ids]
+            return [job_of(db.execute(sql.RELEASE, {"id": id, "crashes": 0}).fetchone()) for id in ids]
 
         return await self._database.write(release)
 
@@ -128,7 +141,7 @@ class Jobs:
         """On start: what was running when the process died, queued again; failed after `crashes` of them."""
 
         def recover(db: sqlite3.Connection) -> list[Job]:
-            dead = [_job(row) for row in db.execute(sql.RUNNING)]
+            dead = [job_of(row) for row in db.execute(sql.RUNNING)]
             return [_recovered(db, job, now, crashes) for job in dead]
 
         return await self._database.write(recover)
@@ -174,12 +187,12 @@ class Jobs:
     async def pause(self, id: int) -> Job | None:
         """`queued | running → paused`; None if it was neither. Nobody claims it until it is resumed."""
         return await self._database.write(
-            lambda db: _row(db, sql.PAUSE, id, "running") or _row(db, sql.PAUSE, id, "queued")
+            lambda db: _row(db, sql.PAUSE, (id, "running")) or _row(db, sql.PAUSE, (id, "queued"))
         )
 
     async def resume(self, id: int) -> Job | None:
         """`paused → queued`, at its old place in line; None if it was not paused."""
-        return await self._database.write(lambda db: _row(db, sql.RESUME, id))
+        return await self._database.write(lambda db: _row(db, sql.RESUME, (id,)))
 
     async def proved(self, id: int) -> None:
         """It went well for a while: earlier crashes were not its fault."""
@@ -222,30 +235,25 @@ class Jobs:
     async def running(self) -> list[Job]:
         return await self._list(sql.RUNNING)
 
-    async def _change(self, query: str, values: dict[str, Any]) -> Job | None:
-        row = await self._database.write(lambda db: db.execute(query, values).fetchone())
-        return _job(row) if row else None
-
     async def _one(self, query: str, values: tuple[Any, ...]) -> Job | None:
-        row = await self._database.read(lambda db: db.execute(query, values).fetchone())
-        return _job(row) if row else None
+        return await self._database.read(lambda db: _row(db, query, values))
 
     async def _list(self, query: str, *values: Any) -> list[Job]:
         rows = await self._database.read(lambda db: db.execute(query, values).fetchall())
-        return [_job(row) for row in rows]
+        return [job_of(row) for row in rows]
 
     async def _count(self, query: str, *values: Any) -> int:
         row = await self._database.read(lambda db: db.execute(query, values).fetchone())
         return int(row[0])
 
 
-def _row(db: sqlite3.Connection, query: str, *values: Any) -> Job | None:
+def _row(db: sqlite3.Connection, query: str, values: Sequence[Any] | Mapping[str, Any]) -> Job | None:
     row = db.execute(query, values).fetchone()
-    return _job(row) if row else None
+    return job_of(row) if row else None
 
 
 def _recovered(db: sqlite3.Connection, job: Job, now: float, crashes: int) -> Job:
-    queued = _job(db.execute(sql.RELEASE, {"id": job.id, "crashes": 1}).fetchone())
+    queued = job_of(db.execute(sql.RELEASE, {"id": job.id, "crashes": 1}).fetchone())
     if queued.attempts < crashes:
         return queued
     error = {k: v.format(n=queued.attempts) for k, v in CRASHED.items()}
@@ -268,7 +276,7 @@ def _end(
     row = db.execute(sql.GET, (id,)).fetchone()
     if row is None or row["state"] not in expected:
         return None
-    old = _job(row)
+    old = job_of(row)
     if old.state == "queued":
         refund = {"id": id, "person": old.person, "cost": old.cost}
         db.execute(sql.REFUND_JOBS, refund)
@@ -282,7 +290,7 @@ def _end(
     if state == "done":
         usage.add(db, id, made, seconds, now)
     db.execute(deliveries.ADD, (id, "result", old.platform, now))
-    return _job(ended)
+    return job_of(ended)
 
 
 def _json(value: Any) -> str:

@@ -30,6 +30,15 @@ UPDATE jobs SET state = 'running', started = :now
 WHERE state = 'queued' AND id = (SELECT id FROM jobs WHERE state = 'queued' ORDER BY turn, id LIMIT 1)
 RETURNING {COLUMNS}
 """
+# The next of those who have nothing at work.
+CLAIM_NEWCOMER = f"""
+UPDATE jobs SET state = 'running', started = :now
+WHERE state = 'queued' AND id = (
+    SELECT id FROM jobs AS waiting WHERE state = 'queued' AND NOT EXISTS (
+        SELECT 1 FROM jobs AS own WHERE own.person = waiting.person AND own.state = 'running'
+    ) ORDER BY turn, id LIMIT 1)
+RETURNING {COLUMNS}
+"""
 RELEASE = f"""
 UPDATE jobs SET state = 'queued', started = NULL, attempts = attempts + :crashes
 WHERE id = :id AND state = 'running' RETURNING {COLUMNS}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from storage.database import Database
-
 KEPT = 0.8  # of what was known before; the rest is the newest job's say
 
 LEARN = f"""
@@ -34,13 +32,3 @@ def learn(db: sqlite3.Connection, speed: Speed) -> None:
     """Part of the transaction that ends a job well."""
     if speed.row_steps > 0 and speed.seconds > 0:
         db.execute(LEARN, {name: getattr(speed, name) for name in speed.__slots__})
-
-
-class Speeds:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def all(self) -> list[Speed]:
-        """Everything learnt: as many rows as there are kinds of work."""
-        rows = await self._database.read(lambda db: db.execute(ALL).fetchall())
-        return [Speed(**dict(row)) for row in rows]

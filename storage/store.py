@@ -21,7 +21,7 @@ from storage.models import Models
 from storage.people import People
 from storage.presets import Presets
 from storage.results import Results
-from storage.speeds import Speeds
+from storage.together import Together
 from storage.usage import Usage
 
 DATABASE = "studio.db"
@@ -43,7 +43,7 @@ class Store:
         self.history = History(db, self.blobs)
         self.presets = Presets(db)
         self.usage = Usage(db)
-        self.speeds = Speeds(db)
+        self.together = Together(db)
         self._lock: int | None = lock
 
     @classmethod

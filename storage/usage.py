@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from storage.database import Database
+from storage.jobs_sql import QUEUED
 from storage.results import NewResult
 
 Whose = Literal["person", "department", "all"]
@@ -62,6 +63,7 @@ class Today:
     jobs: int = 0
     seconds: float = 0.0
     open: int = 0  # waiting or running now
+    queued: int = 0  # of everybody, waiting now
 
 
 def add(
@@ -104,6 +106,7 @@ class Usage:
             (jobs,) = db.execute(ASKED.format(owner=owner), {"who": who, "since": midnight}).fetchone()
             (seconds,) = db.execute(SECONDS.format(owner=owner), {"who": who, "day": day}).fetchone()
             (waiting,) = db.execute(OPEN.format(owner=whose), {"who": who}).fetchone()
-            return Today(jobs, seconds, waiting)
+            (queued,) = db.execute(QUEUED).fetchone()
+            return Today(jobs, seconds, waiting, queued)
 
         return await self._database.read(look)

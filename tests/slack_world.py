@@ -48,7 +48,7 @@ class Painter:
     go: asyncio.Event = field(default_factory=asyncio.Event)
     worked: list[Work] = field(default_factory=list)
 
-    def room(self) -> int:
+    def room(self, *, newcomers: bool = False) -> int:
         return 4
 
     async def run(self, work: Work) -> AsyncGenerator[Event, None]:

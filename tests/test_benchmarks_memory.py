@@ -19,6 +19,7 @@ def cpu() -> Device:
     return probe(("cpu",), threads=1)[0]
 
 
+@pytest.mark.timeout(600)
 def test_the_cache_benchmark_tells_its_figures(
     cpu: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -42,6 +43,8 @@ def test_the_gpu_benchmark_runs_on_the_cpu_with_tiny_shapes(
     assert "SD 2 inpainting" in said
     assert "images/s, pool" in said
     assert "2 people: p95 s" in said
+    assert "training gated: p95 s" in said
+    assert "training's throughput kept" in said
 
 
 def test_without_a_gpu_it_says_so_in_a_line(

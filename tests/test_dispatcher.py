@@ -59,8 +59,8 @@ class Script:
         self.ran: list[int] = []
         self.closed: list[int] = []
 
-    def room(self) -> int:
-        return self.slots - self.inside
+    def room(self, *, newcomers: bool = False) -> int:
+        return max(0, self.slots * (2 if newcomers else 1) - self.inside)
 
     async def run(self, work: Work) -> AsyncGenerator[Event, None]:
         self.inside += 1
@@ -123,7 +123,7 @@ async def test_a_job_goes_from_the_queue_to_a_recorded_result(store: Store) -> N
 
 async def test_no_more_is_claimed_than_there_is_room_for(store: Store) -> None:
     pool = Script(slots=3)
-    jobs = [await add_job(store, f"k{n}", person=f"p{n}") for n in range(12)]
+    jobs = [await add_job(store, f"k{n}") for n in range(12)]
     async with running(store, pool):
         for job in jobs:
             assert (await ended(store, job)).state == "done"

@@ -382,30 +382,39 @@ async def test_a_disk_that_fails_costs_no_answer(store: Store, monkeypatch: pyte
 
 
 async def test_a_job_that_ends_while_the_outbox_looks_is_answered_as_ended(store: Store) -> None:
-    """Found by the kill tests: the job was read before it ended, its deliveries after."""
     chat, job = Chat(), await add_job(store)
-    get, of = store.jobs.get, store.deliveries.of
+    told = store.together.told
 
-    def ending(read: Callable[[int], Awaitable[Any]]) -> Callable[[int], Awaitable[Any]]:
-        async def read_and_end(id: int) -> Any:
-            found = await read(id)
-            if (now := await get(id)) and now.state == "queued":
-                await finish(store, job)
-            return found
+    async def told_and_ended(id: int) -> Any:
+        found = await told(id)
+        if (now := await store.jobs.get(id)) and now.state == "queued":
+            await finish(store, job)
+            outbox.wake()  # as the dispatcher does
+        return found
 
-        return read_and_end
-
-    store.jobs.get = ending(get)  # type: ignore[method-assign, assignment]
-    store.deliveries.of = ending(of)  # type: ignore[method-assign, assignment]
+    store.together.told = told_and_ended  # type: ignore[method-assign]
     async with running(store, chat) as outbox:
         outbox.wake()
-        await until(lambda: _all_sent(get, of, job))
+        await until(lambda: _all_sent(store, job))
     (said,) = chat.standing(job.id)
     assert said.message.kind == "finished"
 
 
-async def _all_sent(get: Any, of: Any, job: Job) -> bool:
-    return (await get(job.id)).state == "done" and all(d.state in ("sent", "dead") for d in await of(job.id))
+async def _all_sent(store: Store, job: Job) -> bool:
+    deliveries, now = await store.together.told(job.id)
+    return now is not None and now.state == "done" and all(d.state in ("sent", "dead") for d in deliveries)
+
+
+async def test_no_job_is_seen_with_an_answer_before_it_ended(store: Store) -> None:
+    """Found by the kill tests: the job was read before it ended, its deliveries after."""
+    for number in range(60):
+        job = await add_job(store, f"k{number}")
+        ending = asyncio.create_task(finish(store, job))
+        while not ending.done():
+            deliveries, now = await store.together.told(job.id)
+            assert now is not None
+            assert len(deliveries) == 1 or now.state == "done"
+        await ending
 
 
 async def test_a_platform_that_refuses_its_own_limits_gets_less(store: Store) -> None:

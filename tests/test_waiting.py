@@ -55,8 +55,16 @@ def test_a_light_person_does_not_wait_for_a_hog() -> None:
 
 
 def test_one_behind_a_full_device_waits_for_a_seat() -> None:
-    ended = ends([Task(1, "a", 10.0)], [Task(2, "b", 5.0)], slots=1)
+    ended = ends([Task(1, "a", 10.0)], [Task(2, "a", 5.0)], slots=1)
     assert ended == {1: pytest.approx(10.0), 2: pytest.approx(15.0)}
+
+
+def test_who_has_nothing_in_hand_finds_a_seat_on_a_full_device() -> None:
+    line = [Task(2, "a", 5.0), Task(3, "b", 5.0), Task(4, "c", 5.0)]
+    ended = ends([Task(1, "a", 10.0)], line, slots=1)
+    assert ended[3] == pytest.approx(10.0), "half of the device, from the start"
+    assert ended[1] == ended[4] == pytest.approx(20.0), "one of them, and the next newcomer"
+    assert ended[2] == pytest.approx(25.0)
 
 
 def test_a_training_gives_way_and_loses_little_time_of_others() -> None:
@@ -115,7 +123,7 @@ async def test_a_job_that_did_not_end_well_teaches_nothing(store: Store) -> None
     speed = speed_of(job, 1.0, "cpu", 25.0)
     await store.jobs.cancel(job.id, now=NOW)
     assert await store.jobs.finish(job.id, results=[], notes=[], seconds=1.0, now=NOW, speed=speed) is None
-    assert await store.speeds.all() == []
+    assert (await store.together.work(0))[0] == []
 
 
 def test_a_wait_is_said_without_false_precision() -> None:

@@ -117,8 +117,8 @@ class Living:
 
     async def _target(self, job_id: int) -> _Target | None:
         """The job and its message; None where there is nothing to be edited any more."""
-        jobs, rows = self._store.jobs, self._store.deliveries
-        job, said = await asyncio.gather(jobs.get(job_id), rows.get(job_id, "status"))
+        rows, job = await self._store.together.told(job_id)
+        said = next((row for row in rows if row.kind == "status"), None)
         if job is None or said is None or said.state == "dead" or job.state not in OPEN:
             return None
         if (platform := self._platforms.get(job.platform)) is None:
@@ -183,6 +183,13 @@ class _Target:
 
     def too_old(self, now: float) -> bool:
         return self.said.since > 0 and now - self.said.since > self.limits.edit_age
+
+
+def becomes(job: Job, status: Delivery | None, limits: Limits, now: float) -> str:
+    """The living message that may become the answer, "" where there is none. An edit notifies nobody."""
+    if replies.calls(job) or status is None or status.state != "sent":
+        return ""
+    return status.message if now - status.since <= limits.edit_age else ""
 
 
 async def _heard(fresh: asyncio.Event) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bot.answers import replies
 from bot.answers.interrogated import is_words
-from bot.answers.living import OPEN, Living
+from bot.answers.living import OPEN, Living, becomes
 from bot.many.bundles import pack, tighter
 from bot.many.parcel import Shrink
 from bot.talk import Gone, Limits, Message, Place, Platform, TooLarge, Unreachable
@@ -95,51 +95,55 @@ class Outbox:
     async def _lane(self, name: str, platform: Platform) -> None:
         """One platform's deliveries, so that a slow one holds up nobody else."""
         started, busy = self._clock(), set[int]()
+        left = False  # whether the last look found more than could be taken
 
         async def deliver(job: int) -> None:
+            over = False
             try:
-                await self._deliver(job, platform, started)
+                over = await self._deliver(job, platform, started)
             except Exception:
                 log.exception("could not deliver job %d", job)
                 await asyncio.sleep(PAUSE)
             finally:
                 busy.discard(job)
-                self._woken[name].set()
+                if left or not over:
+                    self._woken[name].set()
 
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._woken[name].clear()
                 now = self._clock()
                 found, later = await self._store.deliveries.look(now, 2 * WIDTH + 2 * len(busy), name)
-                for due in found:
-                    if due.job not in busy and len(busy) < WIDTH:
-                        busy.add(due.job)
-                        tasks.create_task(deliver(due.job))
+                waiting = dict.fromkeys(due.job for due in found)
+                taken = [job for job in waiting if job not in busy][: WIDTH - len(busy)]
+                left = len(waiting) > len(taken)
+                busy.update(taken)
+                for job in taken:
+                    tasks.create_task(deliver(job))
                 with contextlib.suppress(TimeoutError):  # (wait_for of Python 3.11 can lose a cancellation)
                     async with asyncio.timeout(min((later or now + ALONE) - now, ALONE)):
                         await self._woken[name].wait()
 
-    async def _deliver(self, job_id: int, platform: Platform, started: float) -> None:
-        """All that is to be said of one job, in order, until something has to wait."""
-        read = self._store.deliveries.of(job_id), self._store.jobs.get(job_id)
-        deliveries, job = await asyncio.gather(*read)  # the job second: if there is an answer, it ended
+    async def _deliver(self, job_id: int, platform: Platform, started: float) -> bool:
+        """All that is to be said of one job, in order, until something has to wait; whether all of it was."""
+        deliveries, job = await self._store.together.told(job_id)
         if job is None:
-            return
+            return True
         for delivery in deliveries:
             if delivery.state not in ("pending", "sending"):
                 continue
             later = await self._try(job, delivery, platform, started)
             if later is not None:
-                return await self._postpone(job_id, later)
+                await self._postpone(job_id, later)
+                return False
+        return True
 
     async def _postpone(self, job_id: int, due: float) -> None:
         """Nothing of this job is said before `due`: what comes second must not overtake what comes first."""
         rows = self._store.deliveries
-        for delivery in await rows.of(job_id):
-            if delivery.state in ("pending", "sending") and delivery.due < due:
-                await rows.retry(
-                    job_id, delivery.kind, due, self._clock(), uncertain=delivery.state == "sending"
-                )
+        for row in await rows.of(job_id):
+            if row.state in ("pending", "sending") and row.due < due:
+                await rows.retry(job_id, row.kind, due, self._clock(), uncertain=row.state == "sending")
 
     async def _try(self, job: Job, delivery: Delivery, platform: Platform, started: float) -> float | None:
         """Settle one delivery, or say when to try again."""
@@ -231,12 +235,13 @@ class Outbox:
         deliveries, place = self._store.deliveries, Place.from_json(job.place)
         self._living.forget(job.id)
         said = await _find(platform, place, f"ds{job.id}r", delivery)
+        status = await deliveries.get(job.id, "status")
+        old = becomes(job, status, platform.limits(place), self._clock())
         if not said:
             await deliveries.sending(job.id, "result", self._clock())
             async with self._living.locks[job.id]:
-                said = await self._say_till_it_fits(job, platform, place)
+                said = await self._say_till_it_fits(job, platform, place, old)
             self._living.locks.pop(job.id, None)
-        status = await deliveries.get(job.id, "status")
         if status and status.message not in ("", said):
             with contextlib.suppress(Exception):  # the old one, with its bar, is needless now
                 await platform.delete(place, status.message)
@@ -250,8 +255,8 @@ class Outbox:
             await platform.delete(place, message)
         await deliveries.sent(job.id, "removal", "", self._clock())
 
-    async def _say_till_it_fits(self, job: Job, platform: Platform, place: Place) -> str:
-        """The message's id. Where a platform refuses what its limits allow, send less."""
+    async def _say_till_it_fits(self, job: Job, platform: Platform, place: Place, old: str) -> str:
+        """The message's id, `old` where that can be edited. Where its limits allow what is refused, send less."""
         limits = platform.limits(place)
         if self._odd[job.id, "result"] >= ODD // 2:
             limits = dataclasses.replace(limits, files=0)
@@ -259,7 +264,11 @@ class Outbox:
         while True:
             try:
                 message = await self._answer(job, limits, folder)
-                return await self._say(job, platform, place, message, limits)
+                with contextlib.suppress(Gone):
+                    if old:
+                        await platform.edit(place, old, message)
+                        return old
+                return await platform.post(place, message, f"ds{job.id}r")
             except TooLarge:
                 if not message.files:
                     raise
@@ -267,15 +276,6 @@ class Outbox:
             finally:
                 if folder.exists():
                     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-
-    async def _say(self, job: Job, platform: Platform, place: Place, message: Message, limits: Limits) -> str:
-        # an edit notifies nobody
-        status = None if replies.calls(job) else await self._store.deliveries.get(job.id, "status")
-        if status and status.state == "sent" and self._clock() - status.since <= limits.edit_age:
-            with contextlib.suppress(Gone):
-                await platform.edit(place, status.message, message)
-                return status.message
-        return await platform.post(place, message, f"ds{job.id}r")
 
     def _exports(self) -> Path:
         """Where archives are packed: on the data folder's disk, for they may be larger than memory."""

@@ -24,6 +24,7 @@ from engines import failures
 from engines.engine import Work
 from engines.events import Event, Failed, Finished, Progress, Started
 from engines.request import Part
+from engines.serving.serves import NEWCOMERS
 from engines.serving.streams import Stream
 from engines.words import Words
 
@@ -74,10 +75,16 @@ class Many:
         self._extra = 0  # of them taken
         self._jobs = 0
 
-    def room(self) -> int:
-        """How many more jobs it makes sense to hand over: the further parts of those in hand take no one's place."""
-        room = self._pool.room()
-        return max(0, min(room + self._extra, self._width - self._jobs)) if self._extra else room
+    def room(self, *, newcomers: bool = False) -> int:
+        """How many more jobs it makes sense to hand over: the further parts of those in hand take no one's place.
+
+        `newcomers`: of people who have none in hand.
+        """
+        room = self._pool.room(newcomers=newcomers)
+        if not self._extra:
+            return room
+        width = self._width * (NEWCOMERS if newcomers else 1)
+        return max(0, min(room + self._extra, width - self._jobs))
 
     def hold(self, job_id: int) -> None:
         """As the pool's own."""

@@ -55,11 +55,7 @@ class Shelf:
 
     async def find(self, name: str, kind: str | None = None) -> Model:
         """The model the asker means. Somebody else's private one is unknown. Raises `Refusal`."""
-        _, hidden = await self._looked()
-        settings = self.tools.settings
-        return await asyncio.to_thread(
-            catalogue.find, name, kind, settings.models_folder, settings.model_paths, hidden
-        )
+        return catalogue.chosen(await self.models(), name, kind)
 
     async def hidden(self) -> set[str]:
         """Names of the models that the asker may not use."""
