@@ -2,7 +2,8 @@
 
 Speed does not depend on the weights. Ours (the pool, compiled UNets filled up to a few sizes of batch) against the
 resident `pipe()`, one request after another, eager and compiled; then how long 1, 4, 8 and 16 people wait who each
-ask for the next picture when they have the last. `--smoke` runs all of it on the CPU with tiny shapes.
+ask for the next picture when they have the last; then one person beside a training of a LoRA on the same model, as
+in `benchmarks.latency`. `--smoke` runs all of it on the CPU with tiny shapes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import throughput
+from benchmarks import latency, throughput
 from benchmarks.cache import save
 from benchmarks.machine import described, keep
 from engines.devices import Device, probe
@@ -38,17 +39,37 @@ SHAPES = (("SD 1.5", "sd1", 4, "txt2img"), ("SD 2 inpainting", "sd2", 9, "inpain
 NO_GPU = "No CUDA device: nothing was measured (--smoke runs the same code on the CPU with tiny shapes)."
 COMPILING = 550.0  # seconds that are waited for one round of compiling
 PATIENT = 3  # jobs that each person asks for, one after another
+BESIDE, ALONE = 12, 8.0  # pictures beside a training, each way; seconds that it runs by itself
+
+
+def saved(shape: tuple[str, str, int, str], folder: Path, *, smoke: bool, compile: str) -> EngineSettings:
+    """The model is in the folder, and what is asked for without a name."""
+    _, base, channels, _ = shape
+    name = f"shape-of-{base}"
+    save(folder / name, 0, narrow=smoke, base=base, channels=channels)
+    usual = {"txt2img": name, "img2img": name, "inpaint": name}
+    return EngineSettings(models=folder, defaults=usual, compile=compile)
+
+
+def training(
+    settings: EngineSettings, device: Device, folder: Path, *, smoke: bool, steps: int
+) -> dict[str, Any]:
+    """One person's pictures beside a training that is gated, or is not, and what the training keeps."""
+    house = latency.House(folder, settings, device)
+    jobs, seconds = (2, 0.1) if smoke else (BESIDE, ALONE)
+    told = asyncio.run(latency.beside(house, jobs, steps, seconds))
+    ways = {name: told.pop(name) for name in ("idle", "gated", "naive thread")}
+    rows = {
+        f"training {name}: {fact}": row[fact] for name, row in ways.items() for fact in ("p50 s", "p95 s")
+    }
+    return rows | told
 
 
 def figures_of(
     shape: tuple[str, str, int, str], device: Device, folder: Path, *, smoke: bool, steps: int, compile: str
 ) -> dict[str, Any]:
     """Images a second of the three sides, and latencies."""
-    _, base, channels, kind = shape
-    name = f"shape-of-{base}"
-    save(folder / name, 0, narrow=smoke, base=base, channels=channels)
-    usual = {"txt2img": name, "img2img": name, "inpaint": name}
-    settings = EngineSettings(models=folder, defaults=usual, compile=compile)
+    kind, settings = shape[-1], saved(shape, folder, smoke=smoke, compile=compile)
     bench = throughput.Bench(settings, device, folder, rows=4 if smoke else 32)
     asked = throughput.requests(steps) if kind == "txt2img" else throughput.inpainting(steps)
     asked = asked[:2] if smoke else asked
@@ -140,6 +161,10 @@ def measured(device: Device, *, smoke: bool, steps: int, compile: str) -> dict[s
             found[shape[0]] = figures_of(
                 shape, device, Path(folder), smoke=smoke, steps=steps, compile=compile
             )
+    shape = SHAPES[0]
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as models:
+        settings = saved(shape, Path(models), smoke=smoke, compile=compile)
+        found[shape[0]] |= training(settings, device, Path(folder), smoke=smoke, steps=steps)
     return found
 
 

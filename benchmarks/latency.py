@@ -25,23 +25,37 @@ from rich.table import Table
 
 from benchmarks.machine import described, keep
 from engines import devices
+from engines.devices import Device
 from engines.engine import Run, Work
 from engines.events import Failed
 from engines.requests import Train, Txt2Img
 from engines.serving.lane import Pace
 from engines.serving.pool import Pool
-from engines.studio import CPU_TICK, EngineSettings, open_diffusion, open_models, open_training
+from engines.studio import (
+    CPU_TICK,
+    GPU_TICK,
+    EngineSettings,
+    open_diffusion,
+    open_models,
+    open_training,
+)
 
 SHARE = 0.1  # of the device that the training keeps; the product's default
 
 
 class House:
-    """One device, its two engines on the same models, and photos to learn from."""
+    """One device, its two engines on the same models, and photos to learn from.
 
-    def __init__(self, folder: Path) -> None:
-        settings = EngineSettings(models=folder / "models")
-        settings.models.mkdir()
-        self.device = devices.probe(("cpu",), threads=1)[0]
+    The embedded model on one thread of the CPU, where no other `settings` and `device` are given.
+    """
+
+    def __init__(
+        self, folder: Path, settings: EngineSettings | None = None, device: Device | None = None
+    ) -> None:
+        settings = settings or EngineSettings(models=folder / "models")
+        settings.models.mkdir(exist_ok=True)
+        self.device = device or devices.probe(("cpu",), threads=1)[0]
+        self.model = settings.defaults.get("txt2img", "")
         self.models = open_models(settings, self.device)
         self.pictures = open_diffusion(settings, self.device, self.models)
         self.training: Any = open_training(settings, self.device, self.models)
@@ -64,7 +78,7 @@ class House:
                    "images": [{"image": name, "mask": ""} for name in self.files], "normals": [], "class_images": []}  # fmt: skip
         request = Train(
             save_as="bench", mode="normal", method="lora", concepts=[concept], steps=20000, prior=False, batch=1,
-            validate_every=0, save_every=20000, seed=1,
+            validate_every=0, save_every=20000, seed=1, model=self.model,
         )  # fmt: skip
         return self.work(request, "trainer")
 
@@ -72,7 +86,7 @@ class House:
     async def pool(self) -> AsyncIterator[Pool]:
         pool = Pool(
             {Txt2Img: lambda d: self.pictures, Train: lambda d: self.training}, [self.device], slots=32,
-            pace=Pace(16, SHARE, seconds=CPU_TICK),
+            pace=Pace(16, SHARE, seconds=GPU_TICK if self.device.kind == "cuda" else CPU_TICK),
         )  # fmt: skip
         await pool.start()
         try:

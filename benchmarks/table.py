@@ -54,6 +54,10 @@ GOALS = (
         "throughput", ("*", "times faster"), 2.0, 3.0, unit="×",
     ),
     Goal(
+        Words("the same on a GPU, SD-1.5 and SD-2 shapes", "위와 같음, GPU에서 SD 1.5와 SD 2 구조"),
+        "gpu", ("*", "times faster than pipe()"), 2.3, 3.0, unit="×",
+    ),
+    Goal(
         Words("UNet ticks / calls alone, 8 mixed requests", "UNet 틱 / 단독 호출, 서로 다른 요청 8개"),
         "throughput", ("*", "ticks / solo calls"), 0.40, 0.34, less=True,
     ),
