@@ -193,8 +193,8 @@ class Teacher:
     def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Latents (n, 4, c, c) for c = 32 / shrink, extra (masked, 5, c, c), tokens (n, 77)."""
         n = self.plain + self.masked
-        good = rng.random(n) < np.repeat(FAULTLESS, (self.plain, self.masked))
-        picks = [(int(k), bool(g)) for k, g in zip(rng.integers(len(self.pool), size=n), good, strict=True)]
+        clean = rng.random(n) < np.repeat(FAULTLESS, (self.plain, self.masked))
+        picks = [(int(k), bool(g)) for k, g in zip(rng.integers(len(self.pool), size=n), clean, strict=True)]
         texts, pictures, covers = [], [], []
         for row, (k, good) in enumerate(picks):
             defect, inpaint = None if good else DEFECTS[self.pool.defect[k]], row >= self.plain

@@ -232,7 +232,7 @@ def spellings(model: Model) -> set[str]:
     return {name.casefold() for name in (*full, *short)}
 
 
-def _no_such(said: str, models: list[Model], names: dict[str, Model]) -> Words:
+def _no_such(said: str, models: Sequence[Model], names: dict[str, Model]) -> Words:
     near = difflib.get_close_matches(said.casefold(), [*names, *ALIASES], n=6, cutoff=0.4)
     found = dict.fromkeys(names.get(ALIASES.get(n, n).casefold(), models[0]).name for n in near if n)
     shown = list(found)[:3] or [m.name for m in models]
