@@ -12,6 +12,7 @@ import typer
 from rich.console import Console as Terminal
 
 from bot.settings.config import Config, ConfigError, load
+from engines.words import Language, Refusal, Words
 
 T = TypeVar("T")
 
@@ -49,17 +50,31 @@ def _config(path: Path | None) -> Config:
     return config
 
 
-def _run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine; a data folder that another process has is a sentence, not a traceback."""
-    from storage import Locked
+def _run(main: Coroutine[Any, Any, T], lang: Language) -> T:
+    """Run a coroutine; what a person can mend is a sentence, not a traceback."""
+    from storage import StorageError
 
     try:
         return asyncio.run(main)
-    except* Locked as group:
-        errors.print(str(group.exceptions[0]), style="red", highlight=False, markup=False)
+    except* (StorageError, Refusal) as group:
+        words = _told(group)
+        errors.print(words.of(lang), style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(3) from None
     except* (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(130) from None
+
+
+def _told(error: BaseException) -> Words:
+    """What to say of the first of these errors."""
+    from storage import Locked
+
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, Refusal):
+        return error.words
+    if isinstance(error, Locked):
+        return _LOCKED(folder=error.folder, pid=error.pid or "?")
+    return _DISK(why=error)
 
 
 @app.command()
@@ -80,7 +95,7 @@ def run(config: ConfigPath = None) -> None:
             markup=False,
         )
         raise typer.Exit(2)
-    _run(serve(settings, platforms))
+    _run(serve(settings, platforms), settings.language)
 
 
 @app.command()
@@ -88,7 +103,7 @@ def console(config: ConfigPath = None, as_name: AsName = "you", lang: Lang = "en
     """Chat in the terminal: the same desk, queue and grammar."""
     from bot.terminal import chat
 
-    _run(chat(_config(config), as_name, lang, out))
+    _run(chat(_config(config), as_name, lang, out), lang)
 
 
 @app.command("exec")
@@ -105,7 +120,7 @@ def exec_(
     """Say each command, wait for its answer and write the result files; exit 0 only if all finished."""
     from bot.terminal import execute
 
-    if not _run(execute(_config(config), commands, as_name, lang, out, as_json)):
+    if not _run(execute(_config(config), commands, as_name, lang, out, as_json), lang):
         raise typer.Exit(1)
 
 
@@ -114,7 +129,7 @@ def demo(lang: Lang = "en", out: Annotated[Path, typer.Option("--out")] = Path("
     """A photo of a product, a mask, and a scratch put into it: the whole path, with the embedded models."""
     from bot.demo import show
 
-    if not _run(show(load(None), lang, out)):
+    if not _run(show(load(None), lang, out), lang):
         raise typer.Exit(1)
 
 
@@ -123,7 +138,7 @@ def doctor(config: ConfigPath = None, lang: Lang = "en") -> None:
     """Look at config, tokens, devices, disk, models and licences; one line each, with the mend."""
     from bot.doctor.doctor import examine
 
-    findings = _run(examine(_config(config)))
+    findings = _run(examine(_config(config)), lang)
     marks = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "error": "[red]error  [/]"}
     terminal = Terminal()
     for finding in findings:
@@ -148,7 +163,7 @@ def backup(file: Path, config: ConfigPath = None) -> None:
     from storage.store import DATABASE
 
     settings = _config(config)
-    _run(copy(settings.data / DATABASE, file))
+    _run(copy(settings.data / DATABASE, file), settings.language)
     typer.echo(str(file))
 
 
@@ -172,6 +187,15 @@ def models_fetch(name: str, config: ConfigPath = None, lang: Lang = "en") -> Non
 def main() -> None:
     """The entry point of `defect-studio`."""
     app(prog_name="defect-studio")
+
+
+_LOCKED = Words(
+    "The data folder {folder} is in use by process {pid}. One process at a time: stop that one, or name another "
+    "folder as `data` in the configuration.",
+    "데이터 폴더 {folder}은(는) 프로세스 {pid}에서 사용하고 있습니다. 한 번에 한 프로세스만 쓸 수 있으니 그 프로세스를 "
+    "멈추거나 설정의 `data`에 다른 폴더를 적어 주십시오.",
+)
+_DISK = Words("The disk would not do it: {why}.", "디스크 작업을 하지 못했습니다: {why}.")
 
 
 if __name__ == "__main__":

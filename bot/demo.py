@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from rich.console import Console as Terminal
 
 from bot.settings.config import Config
-from bot.terminal import execute
+from bot.terminal import execute, folder_for_results
 from engines import embedded
 from engines.models import catalogue
 from engines.words import Language, Words
@@ -20,6 +20,7 @@ SEED = 11  # of the photo; any other gives another nut
 async def show(config: Config, lang: Language, out: Path) -> bool:
     """Make a photo and a mask, put a scratch where the mask is, and say where the files are."""
     terminal = Terminal()
+    out = folder_for_results(out)
     photo, mask = await asyncio.to_thread(_photo_and_mask, out)
     terminal.print(_PHOTO(photo=photo, mask=mask).of(lang), highlight=False)
     commands = [
@@ -46,7 +47,6 @@ def _with_models_of(config: Config, data: Path) -> Config:
 
 def _photo_and_mask(out: Path) -> tuple[Path, Path]:
     """A photo of a faultless metal nut, four times the models' size, and a mask: where the scratch shall be."""
-    out.mkdir(parents=True, exist_ok=True)
     image, _ = embedded.sample(SEED, "metal nut", None)
     photo = image.resize((512, 512), Image.Resampling.LANCZOS)
     mask = Image.new("L", photo.size, 0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,7 +25,18 @@ from engines.words import Language, Refusal, Words
 
 def _console(config: Config, name: str, lang: Language, out: Path | None, show: Show | ShowJson) -> Console:
     person = Person(id=f"console:{name}", name=name, admin=True)  # who has the terminal has the machine
-    return Console(person, lang, out or config.data / "exports", show)
+    return Console(person, lang, folder_for_results(out) if out else config.data / "exports", show)
+
+
+def folder_for_results(folder: Path) -> Path:
+    """The folder, made where it is not there. Raises `Refusal` where nothing can be put into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise Refusal(_NO_FOLDER(folder=folder, why=error.strerror)) from None
+    return folder
 
 
 async def execute(
@@ -116,6 +129,10 @@ def _fetched(model: Model, folder: Path, terminal: Terminal) -> Path:
 _HELLO = Words(
     "Defect Studio. Type /help for the commands, @path for a file, /quit to leave.",
     "Defect Studio입니다. /help 로 명령을 보고, 파일은 @경로 로 쓰고, /quit 로 나갑니다.",
+)
+_NO_FOLDER = Words(
+    "Results cannot be written to {folder}: {why}. Choose another folder with `--out`.",
+    "결과를 {folder} 폴더에 쓸 수 없습니다: {why}. `--out`으로 다른 폴더를 정해 주십시오.",
 )
 _MODELS = Words("Models", "모델")
 _COLUMNS = (

@@ -143,12 +143,17 @@ def _apply(db: sqlite3.Connection, number: int, script: str) -> None:
 async def backup(source: Path, target: Path) -> None:
     """Copy the database at `source` to the file `target`, while others read and write it.
 
-    The copy appears whole or not at all. Needs no lock on the data folder.
+    The copy appears whole or not at all. Needs no lock on the data folder. Raises `StorageError`.
     """
-    await asyncio.to_thread(_backup, source, target)
+    try:
+        await asyncio.to_thread(_backup, source, target)
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(f"{source} could not be copied to {target}: {error}") from error
 
 
 def _backup(source: Path, target: Path) -> None:
+    if target.resolve() == source.resolve():
+        raise StorageError(f"{target} is the database itself")
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
     with contextlib.closing(_connect(source, "ro")) as old, contextlib.closing(sqlite3.connect(part)) as new:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from storage import Locked, database
+from storage import Locked, StorageError, database
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.deliveries import Deliveries
@@ -48,10 +48,14 @@ class Store:
 
     @classmethod
     async def open(cls, folder: Path) -> Self:
-        """Raises `storage.Locked` when another process has the folder, `storage.Newer`."""
+        """Raises `storage.Locked` when another process has the folder, `storage.Newer`, and `storage.StorageError`
+        where the folder cannot be one."""
         folder = Path(folder)
-        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-        lock = _lock(folder)
+        try:
+            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+            lock = _lock(folder)
+        except OSError as error:
+            raise StorageError(f"{folder}: {error.strerror}") from error
         try:
             return cls(folder, lock, await Database.open(folder / DATABASE))
         except BaseException:

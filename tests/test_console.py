@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from bot.__main__ import app
 from bot.platforms.console import Console, ShowJson
 from bot.talk import Invocation, Message, Person
 from engines import embedded
+from tests.loopback.slack import SlackServer
 
 TXT2IMG = '/txt2img "a photo of a metal nut with a crack" seed:3 steps:2'
 pytestmark = pytest.mark.timeout(300)
@@ -136,6 +139,42 @@ def test_a_second_process_on_the_same_data_says_so_and_leaves(tmp_path: Path) ->
         assert "Traceback" not in second.stderr
         first.communicate("/models\n", timeout=60)
     assert first.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("console", "-c", "taken.toml"), "taken: File exists"),
+        (("exec", "-c", "good.toml", "--out", "taken/out", "/help"), "`--out`"),
+        (("demo", "--out", "taken/out"), "`--out`"),
+        (("backup", "-c", "good.toml", "copy.db"), "unable to open database file"),
+    ],
+)
+def test_what_a_person_can_mend_is_a_sentence(
+    words: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    (tmp_path / "taken.toml").write_text('data = "taken"\n')
+    (tmp_path / "good.toml").write_text('data = "data"\n')
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 3, done.output
+    assert told in done.output
+    assert "Traceback" not in done.output
+
+
+async def test_a_wrong_token_is_a_sentence(tmp_path: Path) -> None:
+    async with SlackServer() as slack:
+        file = tmp_path / "config.toml"
+        file.write_text(
+            f'data = "data"\n[slack]\nbot_token = "xoxb-wrong"\napp_token = "xapp-wrong"\napi_base = "{slack.api_base}"\n'
+        )
+        command = [sys.executable, "-m", "bot", "run", "-c", str(file)]
+        process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE)
+        _, errors = await asyncio.wait_for(process.communicate(), 120)
+    assert process.returncode == 3
+    assert b"xoxb-" in errors
+    assert b"Traceback" not in errors
 
 
 def running(folder: Path, words: str) -> subprocess.Popen[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from storage import Full, Locked, Newer, database
+from storage import Full, Locked, Newer, StorageError, database
 from storage.jobs import Job
 from storage.store import Store
 
@@ -174,6 +174,21 @@ async def test_a_backup_is_whole_while_others_write(tmp_path: Path) -> None:
             assert jobs == promised
     assert not list(tmp_path.glob("*.part"))
     await database.backup(tmp_path / "data" / "studio.db", tmp_path / "cold.db")  # nobody has it open
+
+
+async def test_a_backup_that_cannot_be_made_says_why_and_spoils_nothing(tmp_path: Path) -> None:
+    async with await Store.open(tmp_path / "data"):
+        there = tmp_path / "data" / "studio.db"
+        for source, target in (
+            (there, there),
+            (there, tmp_path / "gone" / "copy.db"),
+            (tmp_path / "gone.db", tmp_path / "copy.db"),
+        ):
+            with pytest.raises(StorageError, match=target.name):
+                await database.backup(source, target)
+    assert not (tmp_path / "copy.db").exists()
+    async with await Store.open(tmp_path / "data") as store:
+        await add(store, "k")
 
 
 async def test_a_process_that_dies_with_the_store_open_ends(tmp_path: Path) -> None:
