@@ -13,7 +13,7 @@ from bot.locale.markup import block, code, cut, harmless
 from bot.talk import Message
 from engines.recipe import COMMON, OURS
 from engines.requests import MENU, Request
-from engines.words import Refusal, Words
+from engines.words import Refusal, Words, alike
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MOST = 200_000  # bytes of one text; a recipe has a few thousand
@@ -48,7 +48,7 @@ def described(request: Request, seconds: float | None, recipe: Mapping[str, Any]
     if seconds:
         facts.append(f"{seconds:.1f} s")
     text = f"{block(cut(said, TOLD))}\n{harmless(' · '.join(facts))}"
-    words = Words(text, text)
+    words = alike(text)
     return words + _FILES(names=", ".join(f"`{name}`" for name in names.values())) if names else words
 
 

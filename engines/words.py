@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +31,17 @@ class Words:
     def __add__(self, other: Words) -> Words:
         """Two sentences, one after the other."""
         return Words(f"{self.en} {other.en}", f"{self.ko} {other.ko}")
+
+
+def joined(parts: Iterable[Words], between: str) -> Words:
+    """Several in one, `between` each two."""
+    parts = list(parts)
+    return Words(*(between.join(part.of(language) for part in parts) for language in LANGUAGES))
+
+
+def alike(text: str) -> Words:
+    """What reads the same in every language: a name, a number, a bar."""
+    return Words(text, text)
 
 
 def _fill(template: str, language: str, values: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from bot.talk import Action, Bar, Button, File, Limits, Message
 from bot.training import replies as training_replies
 from engines.events import Progress
 from engines.requests import MENU
-from engines.words import Words
+from engines.words import Words, alike, joined
 
 if TYPE_CHECKING:
     from storage.jobs import Job
@@ -63,9 +63,8 @@ def status(
         return _living(job, "progress", _WORDS[job.state](id=job.id, command=job.command), None, None)
     if progress is None:
         return _living(job, "progress", _WORDS["running"](id=job.id, command=job.command), None, preview)
-    drawn = Words(*(bar(progress.step, progress.total),) * 2)
     parts = [
-        drawn,
+        alike(bar(progress.step, progress.total)),
         *([time_left(eta)] if eta is not None and progress.step < progress.total else []),
         *([progress.note] if progress.note else []),
     ]
@@ -131,7 +130,7 @@ def _done(job: Job, shown: Sequence[Shown], limits: Limits) -> Message:
         return _words(job, shown[0].result.recipe, made, limits)
     parts = [_DONE(id=job.id, time=duration(job.seconds or 0.0))]
     parts += [_SEED(seed=made["seed"])] if "seed" in made else []
-    parts += [_SAME(text=harmless(str(made["model"])))] if made.get("model") else []
+    parts += [alike(harmless(str(made["model"])))] if made.get("model") else []
     sheets = [one for one in shown if one.result.recipe.get(SHEET)]
     # where not all are shown, the last place is left for the archive that the outbox packs
     whole = len(shown) <= limits.files and not sheets
@@ -152,7 +151,7 @@ def _done(job: Job, shown: Sequence[Shown], limits: Limits) -> Message:
 
 def _words(job: Job, recipe: Mapping[str, Any], made: Mapping[str, Any], limits: Limits) -> Message:
     """An answer that is words and no picture."""
-    head = _dotted([_DONE(id=job.id, time=duration(job.seconds or 0.0)), _SAME(text=made["model"])])
+    head = _dotted([_DONE(id=job.id, time=duration(job.seconds or 0.0)), alike(made["model"])])
     told = interrogated.told(job, recipe, head.of(job.language), _notes(job), limits.text)
     buttons = (*told.buttons, _button(job, "recipe"), _button(job, "delete"))
     return dataclasses.replace(told, buttons=buttons, facts={**told.facts, **made})
@@ -254,8 +253,7 @@ def _notes(job: Job) -> list[str]:
 
 
 def _dotted(parts: Iterable[Words]) -> Words:
-    parts = list(parts)
-    return Words(" · ".join(p.en for p in parts), " · ".join(p.ko for p in parts))
+    return joined(parts, " · ")
 
 
 def _lines(*lines: str) -> str:
@@ -289,7 +287,6 @@ _GOES_ON = Words("#{id} {command} · goes on below", "#{id} {command} · 아래�
 _DELETED = Words("#{id} {command} · deleted", "#{id} {command} · 삭제됨")
 _DONE = Words("#{id} done in {time}", "#{id} 완료 ({time})")
 _SEED = Words("seed {seed}", "시드 {seed}")
-_SAME = Words("{text}", "{text}")
 _FAILED = Words("**#{id} {command} failed.** {reason}", "**#{id} {command} 작업이 실패했습니다.** {reason}")
 _NO_REASON = Words(
     "An error we did not expect; the log has it under #{id}.",

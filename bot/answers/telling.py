@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from bot.locale.markup import cut
 from bot.many.part_files import Made
-from engines.words import Words
+from engines.words import Words, joined
 
 NAMED = 10  # failures told by name; the rest are counted
 GROUPS = 5  # further sentences
@@ -35,7 +35,7 @@ def failures_told(failed: Sequence[Made], all: int) -> Words:
     """Which parts failed and why."""
     head = (_ALL if len(failed) == all else _SOME)(n=len(failed), all=all)
     lines = by_name([(one.part.name, one.failure) for one in failed if one.failure])
-    return Words("\n".join([head.en, *(x.en for x in lines)]), "\n".join([head.ko, *(x.ko for x in lines)]))
+    return joined([head, *lines], "\n")
 
 
 def notes_told(made: Sequence[Made]) -> tuple[Words, ...]:

@@ -11,7 +11,7 @@ from bot.commands.command import Command, Tools, listed, say
 from bot.locale.markup import code, cut, harmless
 from bot.locale.numbers import bar, size
 from bot.talk import Invocation, Message
-from engines.words import Words
+from engines.words import Words, alike, joined
 
 if TYPE_CHECKING:
     from engines.serving.pool import DeviceStatus, Held
@@ -46,23 +46,15 @@ def _device(device: DeviceStatus, names: Mapping[int, str]) -> list[Words]:
         _MODEL(name=code(cut(model.name, 60)), size=size(model.size), busy=_BUSY if model.busy else "")
         for model in reversed(device.resident)
     ]
-    lines.append(_MODELS(models=_joined(models)) if models else _NO_MODELS)
+    lines.append(_MODELS(models=joined(models, ", ")) if models else _NO_MODELS)
     works = [_work(work, names.get(work.job, "")) for work in device.works[:SHOWN]]
     more = len(device.works) - len(works)
     return [*lines, *(works or [_IDLE]), *([_MORE(n=more)] if more > 0 else [])]
 
 
 def _work(work: Held, name: str) -> Words:
-    how = (
-        Words(*(bar(work.step, work.total),) * 2)
-        if work.total
-        else _STAGES.get(work.stage, _STAGES["waiting"])
-    )
+    how = alike(bar(work.step, work.total)) if work.total else _STAGES.get(work.stage, _STAGES["waiting"])
     return _WORK(id=work.job, command=work.command, name=harmless(cut(name or "–", 40)), how=how)
-
-
-def _joined(parts: list[Words]) -> Words:
-    return Words(", ".join(p.en for p in parts), ", ".join(p.ko for p in parts))
 
 
 _DEVICE = Words("**{name}**{label}", "**{name}**{label}")

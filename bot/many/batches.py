@@ -26,7 +26,7 @@ from bot.pictures.reading import Picture
 from bot.talk import Attachment
 from engines.request import Item
 from engines.requests import Request
-from engines.words import Refusal, Words
+from engines.words import Refusal, Words, joined
 
 UPLOADS = "uploads"  # folder beside the database, empty while nobody is sending anything
 AGAIN = 300.0  # seconds after which stored files are said to be needed still
@@ -82,7 +82,7 @@ class Batches:
         if not taking.items and len(taking.failures) == 1:
             raise Refusal(taking.failures[0][1])
         if not taking.items:
-            raise Refusal(_lines([_NONE(n=len(pairs.photos)), *by_name(taking.failures, 3)]))
+            raise Refusal(joined([_NONE(n=len(pairs.photos)), *by_name(taking.failures, 3)], "\n"))
         told = _told(taking, [given[i].name for i in pairs.unused], _shared(given, pairs))
         return _filled(taking, fields), told
 
@@ -202,10 +202,6 @@ def _short(names: Sequence[str]) -> list[str]:
     while all(len(p) > same + 1 and p[same] == parts[0][same] for p in parts) and parts:
         same += 1
     return ["/".join(p[same:]) for p in parts]
-
-
-def _lines(lines: Sequence[Words]) -> Words:
-    return Words("\n".join(line.en for line in lines), "\n".join(line.ko for line in lines))
 
 
 _MANY = Words("{n} pictures.", "그림 {n}장.")

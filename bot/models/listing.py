@@ -13,7 +13,7 @@ from bot.models.shelf import Shelf
 from bot.talk import Message
 from engines.models import catalogue, trained
 from engines.models.catalogue import DEFAULTS, Model
-from engines.words import Language, Words
+from engines.words import Language, Words, joined
 from storage.models import EVERYBODY, Owned
 
 PAGE = 15
@@ -47,7 +47,7 @@ async def listing(shelf: Shelf, language: Language, words: str, page: int) -> Me
     notes = dict.fromkeys(_NOTE(licence=m.licence, note=m.licence_note) for m in shown if m.licence_note)
     more = [_NEXT(page=page + 1)] if len(found) > page * PAGE else []
     facts = [_facts(m, rows.get(m.name)) for m in shown]
-    return Message("said", _lines([*lines, *notes, *more, _HOW]).of(language), facts={"models": facts})
+    return Message("said", joined([*lines, *notes, *more, _HOW], "\n").of(language), facts={"models": facts})
 
 
 def card_of(model: Model) -> dict[str, Any]:
@@ -101,17 +101,13 @@ def details(model: Model, row: Owned | None, base: Model | None, language: Langu
         lines.append(_PARAMETERS(told=harmless(made)))
     if model.formerly:
         lines.append(_FORMERLY(names=", ".join(code(name) for name in model.formerly[:5])))
-    return _lines(lines)
+    return joined(lines, "\n")
 
 
 def _parameters(card: Mapping[str, Any]) -> str:
     told = card.get("parameters")
     known: Mapping[str, Any] = told if isinstance(told, dict) else {}
     return ", ".join(f"{key} {cut(str(known[key]), 40)}" for key in SHOWN if known.get(key) not in (None, ""))
-
-
-def _lines(lines: Sequence[Words]) -> Words:
-    return Words("\n".join(line.en for line in lines), "\n".join(line.ko for line in lines))
 
 
 def _text(told: Mapping[str, Any], key: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from bot.locale.numbers import size
 from bot.pictures.kinds import UNSUPPORTED, ends_early, text_kind, webp_canvas
 from bot.pictures.words import (
     BOMB,
@@ -28,7 +29,6 @@ from bot.pictures.words import (
     TOO_MANY_PIXELS,
     TRUNCATED,
     UNKNOWN,
-    file_size,
 )
 from engines.words import Refusal, Words
 
@@ -90,8 +90,8 @@ def _looks_known(data: bytes) -> bool:
     return data.startswith(starts) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
-def _check_size(size: tuple[int, int], data: bytes, name: str, max_pixels: int) -> None:
-    width, height = size
+def _check_size(sides: tuple[int, int], data: bytes, name: str, max_pixels: int) -> None:
+    width, height = sides
     pixels = width * height
     if pixels <= max_pixels:
         return
@@ -103,7 +103,7 @@ def _check_size(size: tuple[int, int], data: bytes, name: str, max_pixels: int) 
             height=height,
             megapixels=f"{pixels / 1e6:.1f}",
             limit=f"{max_pixels / 1e6:g}",
-            size=file_size(len(data)),
+            size=size(len(data)),
         )
     )
 

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from bot.locale.numbers import size
 from bot.pictures import frames
-from bot.pictures.words import TOO_LONG, TOO_MANY_BYTES, TOO_MUCH_MEMORY, file_size
+from bot.pictures.words import TOO_LONG, TOO_MANY_BYTES, TOO_MUCH_MEMORY
 from engines.words import Refusal, Words
 
 WALL = 4.0
@@ -160,9 +161,9 @@ class PictureReader:
         parts = [photo] if mask is None else [photo, mask]
         head, made = await self._ask("sample", args, parts, name)
         wrong = Words(*head["wrong"]) if head["wrong"] else None
-        size = head["width"], head["height"]
+        sides = head["width"], head["height"]
         clean = made[1] if len(made) > 1 else None
-        return Sample(made[0], clean, *size, head["share"], head["look"], wrong, _notes(head))
+        return Sample(made[0], clean, *sides, head["share"], head["look"], wrong, _notes(head))
 
     async def sheet(self, rows: Sequence[Mapping[str, Any]], cell: int = 160) -> bytes:
         """A contact sheet as PNG, of our own files: see `bot.pictures.samples.sheet`."""
@@ -170,7 +171,7 @@ class PictureReader:
 
     def _check_bytes(self, data: bytes, name: str) -> None:
         if len(data) > self.limits.file_bytes:
-            sizes = {"size": file_size(len(data)), "limit": file_size(self.limits.file_bytes)}
+            sizes = {"size": size(len(data)), "limit": size(self.limits.file_bytes)}
             raise Refusal(TOO_MANY_BYTES(name=name, **sizes))
 
     async def _ask(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
+from bot.locale.numbers import size
 from bot.masks.finding import as_rgb
 from engines.words import Refusal, Words
 
@@ -23,7 +24,7 @@ def shrunk(image: Image.Image, max_bytes: int, formats: Sequence[str]) -> tuple[
     for data, suffix in _copies(image, formats):
         if len(data) <= max_bytes:
             return data, suffix
-    raise Refusal(TOO_TIGHT(limit=f"{max_bytes / 1e6:.3g} MB"))
+    raise Refusal(TOO_TIGHT(limit=size(max_bytes)))
 
 
 def thumbnail(image: Image.Image, side: int) -> bytes:
@@ -58,9 +59,9 @@ def _shown(image: Image.Image, suffix: str) -> Image.Image:
 def _sized(image: Image.Image, scale: float) -> Image.Image:
     if scale >= 1:
         return image
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    sides = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     how = Image.Resampling.BOX if image.mode == "I;16" else Image.Resampling.LANCZOS
-    return image.resize(size, how)
+    return image.resize(sides, how)
 
 
 def _encoded(image: Image.Image, suffix: str, quality: int) -> bytes:

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from engines.words import Words
 
-
-def file_size(count: int) -> str:
-    """Bytes for people: `812 kB`, `25 MB`."""
-    return f"{count / 1e6:.3g} MB" if count >= 1_000_000 else f"{max(1, round(count / 1000))} kB"
-
-
 EMPTY = Words(
     "“{name}” is empty (0 bytes). The upload probably broke off; please send it again.",
     "“{name}” 파일이 비어 있습니다(0바이트). 업로드가 끊긴 것 같으니 다시 보내 주세요.",

@@ -19,6 +19,7 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from bot import grammar, picks
+from bot.locale.numbers import size
 from bot.pictures.saving import save
 from bot.talk import Invocation, Limits, Message, Person, Place, Press
 from engines.words import Language, Refusal, Words
@@ -58,12 +59,12 @@ class LocalFile:
         except OSError as error:
             raise Refusal(_NO_FILE(name=self.name, why=error.strerror or type(error).__name__)) from None
         if len(data) > limit:
-            raise Refusal(_TOO_BIG(name=self.name, size=self.size / 1e6, limit=limit / 1e6))
+            raise Refusal(_TOO_BIG(name=self.name, size=size(self.size), limit=size(limit)))
         return data
 
     async def save(self, path: Path, limit: int) -> None:
         if self.size > limit:
-            raise Refusal(_TOO_BIG(name=self.name, size=self.size / 1e6, limit=limit / 1e6))
+            raise Refusal(_TOO_BIG(name=self.name, size=size(self.size), limit=size(limit)))
         try:
             source = await asyncio.to_thread(self.path.open, "rb")
         except OSError as error:
@@ -77,7 +78,7 @@ class LocalFile:
         while piece := await asyncio.to_thread(source.read, CHUNK):
             read += len(piece)
             if read > limit:
-                raise Refusal(_TOO_BIG(name=self.name, size=read / 1e6, limit=limit / 1e6))
+                raise Refusal(_TOO_BIG(name=self.name, size=size(read), limit=size(limit)))
             yield piece
 
 
@@ -295,6 +296,6 @@ _NO_FILE = Words(
     "`{name}` 파일을 읽을 수 없습니다: {why}. @ 뒤의 경로를 확인해 주세요.",
 )
 _TOO_BIG = Words(
-    "The file `{name}` has {size:.1f} MB; at most {limit:.0f} MB are allowed.",
-    "`{name}` 파일은 {size:.1f} MB입니다. 최대 {limit:.0f} MB까지 보낼 수 있습니다.",
+    "The file `{name}` has {size}; at most {limit} are allowed.",
+    "`{name}` 파일은 {size}입니다. 최대 {limit}까지 보낼 수 있습니다.",
 )

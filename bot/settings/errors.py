@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from engines.words import Words
+from engines.words import Words, joined
 
 NAME = "NAME"  # stands for a name that the owner chooses
 
@@ -22,7 +22,7 @@ def explained(error: ValidationError, config: type[BaseModel], path: Path | None
     where = path or "environment"
     lines = [_line(config, mistake, str(where)) for mistake in error.errors()]
     lines = list(dict.fromkeys(lines))
-    return Words("\n".join(line.en for line in lines), "\n".join(line.ko for line in lines))
+    return joined(lines, "\n")
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from engines.models import transfer
 from engines.models.downloadable import Download, File, named
 from engines.models.transfer import Missed
-from engines.words import Refusal, Words
+from engines.words import Refusal, Words, alike, joined
 
 Progress = Callable[[str, int, int], None]  # place, bytes here, bytes in all
 
@@ -82,7 +82,7 @@ def _brought(download: Download, goal: Path, progress: Progress) -> Path:
         try:
             _from_place(place, file, part, lambda here, label=label: progress(label, here, file.size))  # type: ignore[misc]
         except Missed as missed:
-            tried.append(Words(label, label) + missed.words)
+            tried.append(alike(label) + missed.words)
             continue
         finally:
             if part.exists() and not part.stat().st_size:
@@ -90,11 +90,10 @@ def _brought(download: Download, goal: Path, progress: Progress) -> Path:
         os.replace(part, goal)
         _flush(goal.parent)
         return goal
-    told = Words("; ".join(t.en for t in tried), "; ".join(t.ko for t in tried))
     raise Refusal(
         _NOWHERE(
             name=download.name,
-            tried=told,
+            tried=joined(tried, "; "),
             path=f"{download.name}/{file.name}",
             size=_size(file.size),
             sum=file.sha256,

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from bot.locale.numbers import size as told
 from bot.pictures.saving import save
 from engines.words import Refusal, Words
 
@@ -20,8 +21,8 @@ PATIENT = aiohttp.ClientTimeout(total=900, sock_connect=10, sock_read=30)  # for
 CHUNK = 1 << 16
 
 TOO_BIG = Words(
-    "“{name}” is too large ({size:.1f} MB). At most {limit:.1f} MB is allowed: make it smaller and send it again.",
-    "“{name}” 파일이 너무 큽니다({size:.1f} MB). 최대 {limit:.1f} MB까지 가능합니다. 크기를 줄여 다시 보내 주십시오.",
+    "“{name}” is too large ({size}). At most {limit} is allowed: make it smaller and send it again.",
+    "“{name}” 파일이 너무 큽니다({size}). 최대 {limit}까지 가능합니다. 크기를 줄여 다시 보내 주십시오.",
 )
 NOT_HAD = Words(
     "“{name}” could not be fetched from Discord ({why}). Please send it again.",
@@ -108,7 +109,7 @@ class Fetcher:
 
 
 def too_big(name: str, size: int, limit: int) -> Words:
-    return TOO_BIG(name=name, size=size / 1e6, limit=limit / 1e6)
+    return TOO_BIG(name=name, size=told(size), limit=told(limit))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from bot.locale.numbers import size as told
 from bot.pictures.saving import save
 from bot.platforms.slack.api import Api, Denied, Unwelcome, patiently
 from bot.talk import File, Gone, TooLarge, Unreachable
@@ -64,7 +65,7 @@ class SlackFile:
     async def _pieces(self, limit: int) -> AsyncGenerator[bytes, None]:
         size, url = (self.size, self.url) if self.url else await self._look_up()
         if size > limit:
-            raise Refusal(_TOO_BIG(name=self.name, size=_mb(size), limit=_mb(limit)))
+            raise Refusal(_TOO_BIG(name=self.name, size=told(size), limit=told(limit)))
         if not self.api.is_theirs(url):
             raise Refusal(_ELSEWHERE(name=self.name))
         try:
@@ -91,7 +92,7 @@ class SlackFile:
         async for piece in answer.content.iter_chunked(CHUNK):
             had += len(piece)
             if had > limit:
-                raise Refusal(_TOO_BIG(name=self.name, size=f"> {_mb(limit)}", limit=_mb(limit)))
+                raise Refusal(_TOO_BIG(name=self.name, size=f"> {told(limit)}", limit=told(limit)))
             yield piece
 
     async def _look_up(self) -> tuple[int, str]:
@@ -191,10 +192,6 @@ class Uploads:
                 if (found.get("file") or {}).get("mimetype"):
                     return
             await asyncio.sleep(pause)
-
-
-def _mb(size: int) -> str:
-    return f"{size / 2**20:.1f} MB"
 
 
 _TOO_BIG = Words(
