@@ -99,13 +99,16 @@ def _options(
 
 
 def _attached(name: str, free: list[Attachment], all: Sequence[Attachment]) -> Attachment:
-    """The attachment called `name`, taken from `free`; phones give several the same name."""
+    """The attachment called `name`, taken from `free`: phones give several the same name. One that is taken
+    already may be meant twice, as photo and as mask."""
     folded = name.casefold()
-    for known in (name, folded, Path(folded).name):
-        for found in free:
-            if known in (found.name, found.name.casefold(), Path(found.name.casefold()).name):
-                free.remove(found)
-                return found
+    for several in (free, all):
+        for known in (name, folded, Path(folded).name):
+            for found in several:
+                if known in (found.name, found.name.casefold(), Path(found.name.casefold()).name):
+                    if found in free:
+                        free.remove(found)
+                    return found
     attached = ", ".join(cut(a.name, 40) for a in all)
     raise Refusal(_NOT_ATTACHED(name=cut(name, 60)) + (_THESE(names=attached) if attached else _NONE))
 

@@ -86,7 +86,7 @@ def _allowed(p: Param) -> str:
     if p.choices:
         return ", ".join(p.choices)
     if p.kind in ("int", "float") and p.low is not None and p.high is not None:
-        return f"{p.low:.12g} … {p.high:.12g}" if p.high < 2**40 else f"≥ {p.low:.12g}"
+        return f"≥ {p.low:.12g}" if p.endless else f"{p.low:.12g} … {p.high:.12g}"
     return "yes, no" if p.kind == "flag" else "–"
 
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Self
 
 from engines.words import Refusal, Words
+
+ENDLESS = 2**53 - 1  # the highest whole number that a chat's JSON can carry
 
 Kind = Literal["text", "int", "float", "choice", "flag", "picture", "mask", "archive", "model"]
 
@@ -31,6 +34,11 @@ class Param:
     aliases: tuple[str, ...] = ()
     long: bool = False  # text that deserves several lines
     advanced: bool = False  # shown last, and left out of short forms
+
+    @property
+    def endless(self) -> bool:
+        """Whether a number may be as high as one likes."""
+        return self.high is not None and self.high >= ENDLESS
 
 
 def param(kind: Kind, help: Words, label: Words, default: Any = dataclasses.MISSING, **more: Any) -> Any:
@@ -116,22 +124,27 @@ def read_value(name: str, p: Param, value: Any) -> tuple[Any, Words | None]:
 
 def _read_number(name: str, p: Param, value: Any) -> tuple[int | float, Words | None]:
     low, high = p.low if p.low is not None else float("-inf"), p.high if p.high is not None else float("inf")
+    allowed = (_UPWARDS if p.endless else _BETWEEN)(low=_short(low), high=_short(high))
     try:
-        number = float(str(value).replace(",", ".")) if not isinstance(value, int | float) else float(value)
+        number = float(value) if isinstance(value, int | float) else _number(str(value), p.kind)
         if number != number:
             raise ValueError("nan")
-    except ValueError:
-        raise Refusal(_NOT_A_NUMBER(field=name, said=str(value)[:40], low=p.low, high=p.high)) from None
+    except (ValueError, OverflowError):
+        raise Refusal(_NOT_A_NUMBER(field=name, said=str(value)[:40], allowed=allowed)) from None
     kept: float = min(max(number, low), high)
     if p.kind == "float":
-        return kept, None if kept == number else _BOUND(
-            field=name, said=value, kept=_short(kept), low=p.low, high=p.high
-        )
-    whole = int(kept) if p.step is None else int(round(kept / p.step) * p.step)
-    same = float(whole) == number
-    return whole, None if same else _BOUND(
-        field=name, said=value, kept=whole, low=_short(low), high=_short(high)
-    )
+        kept = float(kept)
+    else:
+        kept = int(kept) if p.step is None else round(kept / p.step) * p.step
+    if kept == number:
+        return kept, None
+    return kept, _BOUND(field=name, said=str(value)[:40], kept=_short(kept), allowed=allowed)
+
+
+def _number(said: str, kind: Kind) -> float:
+    """As people write them: `7,5` and `7.5`; `1,000` is a thousand where only whole numbers can be meant."""
+    grouped = kind == "int" and re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+", said.strip())
+    return float(said.replace(",", "" if grouped else "."))
 
 
 def _short(number: float) -> str:
@@ -150,11 +163,15 @@ def _read_flag(name: str, value: Any) -> bool:
 
 
 def _read_choice(name: str, p: Param, value: str) -> str:
-    by_folded = {choice.casefold(): choice for choice in p.choices}
-    said = value.strip().casefold()
-    if said in by_folded:
+    by_folded = {_folded(choice): choice for choice in p.choices}
+    if (said := _folded(value)) in by_folded:
         return by_folded[said]
     raise Refusal(_NOT_A_CHOICE(field=name, said=value[:40], choices=", ".join(p.choices)))
+
+
+def _folded(choice: str) -> str:
+    """`euler_a`, `Euler-A` and `Euler a` are one choice."""
+    return re.sub(r"[\s_-]+", "", choice).casefold()
 
 
 _MISSING = Words(
@@ -168,13 +185,15 @@ _CUT = Words(
     "`{field}` was cut to its first {limit} characters.", "`{field}` 값을 앞 {limit}자까지만 사용했습니다."
 )
 _NOT_A_NUMBER = Words(
-    "`{field}` must be a number from {low} to {high}, not “{said}”.",
-    "`{field}` 값은 {low}부터 {high}까지의 숫자여야 합니다 (입력: “{said}”).",
+    "`{field}` must be a number from {allowed}, not “{said}”.",
+    "`{field}` 값은 {allowed}의 숫자여야 합니다 (입력: “{said}”).",
 )
 _BOUND = Words(
-    "`{field}` {said} was changed to {kept} (allowed: {low} to {high}).",
-    "`{field}` 값 {said}을(를) {kept}(으)로 바꾸었습니다 (허용 범위: {low}~{high}).",
+    "`{field}` {said} was changed to {kept} (allowed: {allowed}).",
+    "`{field}` 값 {said}을(를) {kept}(으)로 바꾸었습니다 (허용 범위: {allowed}).",
 )
+_BETWEEN = Words("{low} to {high}", "{low}~{high}")
+_UPWARDS = Words("{low} upwards", "{low} 이상")
 _NOT_A_FLAG = Words(
     "`{field}` must be yes or no, not “{said}”.", "`{field}` 값은 예 또는 아니요여야 합니다 (입력: “{said}”)."
 )

@@ -81,6 +81,13 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones() -> None:
         assert "`stable-diffusion-v1-5`" in told.value.words.of(language)
 
 
+def test_only_those_that_can_do_it_are_near() -> None:
+    with pytest.raises(Refusal) as told:
+        catalogue.find("nope", "txt2img")
+    assert "u2net" not in told.value.words.en
+    assert "`defect-studio/mini`" in told.value.words.en
+
+
 def test_a_model_that_cannot_do_it_is_refused_with_those_that_can() -> None:
     with pytest.raises(Refusal) as told:
         catalogue.find("stable-diffusion-2-inpainting", "txt2img")

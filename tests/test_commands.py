@@ -11,6 +11,7 @@ from desk_world import BOSS, LEE, World, opened, picture_reader
 from bot.commands.help import overview, page
 from bot.menu import FORMS, form_named
 from bot.pictures.reading import PictureReader
+from engines.forms import read_value
 from engines.words import Refusal
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +54,38 @@ def test_the_menu_holds_every_command_once_and_within_the_platforms_limits() -> 
             assert 0 < len(p.help.ko) <= 100, (form, name)
             assert p.label.en, (form, name)
             assert p.label.ko, (form, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "kept", "told"),
+    [
+        ("steps", "12", 12, ""),
+        ("steps", "1,000", 150, "`steps` 1,000 was changed to 150 (allowed: 1 to 150)."),
+        ("steps", "7,5", 7, "`steps` 7,5 was changed to 7 (allowed: 1 to 150)."),
+        ("steps", "1e999", 150, "`steps` 1e999 was changed to 150 (allowed: 1 to 150)."),
+        ("guidance", "7,5", 7.5, ""),
+        ("guidance", "0", 1.0, "`guidance` 0 was changed to 1 (allowed: 1 to 20)."),
+        ("width", "1,024", 1024, ""),
+        ("width", "101", 104, "`width` 101 was changed to 104 (allowed: 64 to 2048)."),
+        ("sampler", "euler_a", "Euler a", ""),
+        ("sampler", "dpm++2m-karras", "DPM++ 2M Karras", ""),
+    ],
+)
+def test_values_as_people_write_them(name: str, said: str, kept: float | str, told: str) -> None:
+    value, note = read_value(name, form_named("txt2img").params()[name], said)
+    assert (value, type(value)) == (kept, type(kept))
+    assert (note.en if note else "") == told
+
+
+@pytest.mark.parametrize("said", ["abc", "nan", "1e999e"])
+def test_what_is_no_number_is_told_what_may_be(said: str) -> None:
+    for name, command, allowed in (("job", "cancel", "0 upwards"), ("steps", "txt2img", "1 to 150")):
+        with pytest.raises(Refusal, match=f"`{name}` must be a number from {allowed}, not “{said}”"):
+            read_value(name, form_named(command).params()[name], said)
+
+
+def test_no_bound_is_shown_where_there_is_none() -> None:
+    assert "≥ 0" in page(form_named("cancel")).en
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import io
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -110,6 +111,16 @@ async def test_two_pictures_of_the_same_name_are_two(world: World) -> None:
     photo, where = Sent("image.png", png()), Sent("image.png", mask())
     assert (await world.say("/inpaint x @image.png mask:@image.png", photo, where)).kind == "accepted"
     assert (len(photo.reads), len(where.reads)) == (1, 1)
+
+
+async def test_one_file_may_be_photo_and_mask(world: World) -> None:
+    erased = Image.new("RGBA", (64, 64), (90, 90, 90, 255))
+    erased.paste((0, 0, 0, 0), (10, 10, 30, 30))
+    out = io.BytesIO()
+    erased.save(out, "PNG")
+    answer = await world.say("/inpaint x image:@a.png mask:@a.png", Sent("a.png", out.getvalue()))
+    assert answer.kind == "accepted", answer.text
+    assert "transparent" in answer.text
 
 
 async def test_options_of_a_form_are_understood_like_text(world: World) -> None:

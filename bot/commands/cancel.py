@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bot.commands.command import Command, Tools, say
 from bot.talk import Invocation, Message, Person
-from engines.forms import param
+from engines.forms import ENDLESS, param
 from engines.words import Refusal, Words
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Cancel(Command):
         Words("job", "작업"),
         0,
         low=0,
-        high=2**53 - 1,  # whole numbers a chat's JSON can carry
+        high=ENDLESS,
         aliases=("id", "number"),
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bot.talk import Invocation, Limits, Message, Place, Press
 from engines.forms import Form
-from engines.words import Refusal, Words
+from engines.words import Refusal, Words, joined
 
 if TYPE_CHECKING:
     from bot.admission import DeskSettings
@@ -91,7 +91,7 @@ def say(said: Invocation, words: Words) -> Message:
 
 def listed(lines: Sequence[Words]) -> Words:
     """One under the other."""
-    return Words("\n".join(line.en for line in lines), "\n".join(line.ko for line in lines))
+    return joined(lines, "\n")
 
 
 def form_called(said: str, forms: Sequence[type[Form]]) -> type[Form]:
@@ -100,7 +100,7 @@ def form_called(said: str, forms: Sequence[type[Form]]) -> type[Form]:
     name = said.strip().lstrip("/").lower()
     if name in by_name:
         return by_name[name]
-    near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.6)
     raise Refusal(_UNKNOWN(said=name[:40] or "/") + (_NEAREST(near=near[0]) if near else _ALL))
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from bot.commands.command import Command, Tools, form_called, listed, say
 from bot.talk import Invocation, Message
 from engines.forms import Form, Param, param
-from engines.words import LANGUAGES, Words
+from engines.words import Words, alike, joined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +51,14 @@ def _option(name: str, p: Param, default: Any) -> Words:
     if p.required:
         facts.append(_REQUIRED)
     if p.kind in ("int", "float") and p.low is not None and p.high is not None:
-        facts.append(_same(f"{p.low:.15g}–{p.high:.15g}"))
+        facts.append(alike(f"≥ {p.low:.15g}" if p.endless else f"{p.low:.15g}–{p.high:.15g}"))
     if p.kind == "choice":
-        facts.append(_same(", ".join(p.choices)))
+        facts.append(alike(", ".join(p.choices)))
     if not p.required and default not in (None, ""):
-        shown = (_YES if default else _NO) if isinstance(default, bool) else _same(str(default))
+        shown = (_YES if default else _NO) if isinstance(default, bool) else alike(str(default))
         facts.append(_DEFAULT(value=shown))
-    told = Words(*(", ".join(fact.of(language) for fact in facts) for language in LANGUAGES))
-    return _OPTION(name=name, help=p.help, facts=_FACTS(facts=told) if facts else _same(""))
-
-
-def _same(text: str) -> Words:
-    return Words(text, text)
+    told = _FACTS(facts=joined(facts, ", ")) if facts else alike("")
+    return _OPTION(name=name, help=p.help, facts=told)
 
 
 _HEAD = Words("**What you can ask**", "**쓸 수 있는 명령**")

@@ -13,7 +13,7 @@ from bot.dates import moment
 from bot.locale.markup import code, cut, harmless
 from bot.locale.numbers import duration
 from bot.talk import Action, Button, Invocation, Message, Place, Press
-from engines.forms import param
+from engines.forms import ENDLESS, param
 from engines.words import Language, Refusal, Words
 from storage.history import Entry, Scope, Search, room
 
@@ -97,7 +97,7 @@ class History(Command):
         Words("job", "작업"),
         0,
         low=0,
-        high=2**53 - 1,
+        high=ENDLESS,
         aliases=("id", "number"),
         advanced=True,
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bot.commands.command import Command, Tools, say
 from bot.talk import Invocation, Message, Person, Press
-from engines.forms import param
+from engines.forms import ENDLESS, param
 from engines.words import Refusal, Words
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Pause(Command):
         Words("job", "작업"),
         0,
         low=0,
-        high=2**53 - 1,
+        high=ENDLESS,
         aliases=("id", "number"),
     )
 
@@ -58,7 +58,7 @@ class Resume(Command):
         Words("job", "작업"),
         0,
         low=0,
-        high=2**53 - 1,
+        high=ENDLESS,
         aliases=("id", "number"),
     )
 

@@ -10,7 +10,7 @@ from bot import presets
 from bot.commands.command import Command, Tools, listed, say
 from bot.locale.markup import code
 from bot.talk import Invocation, Message
-from engines.forms import Form, param
+from engines.forms import ENDLESS, Form, param
 from engines.requests import request_named
 from engines.words import Refusal, Words
 
@@ -58,7 +58,7 @@ class Preset(Command):
         Words("job", "작업"),
         0,
         low=0,
-        high=2**53 - 1,
+        high=ENDLESS,
     )
 
     async def answer(self, tools: Tools, said: Invocation) -> Message:

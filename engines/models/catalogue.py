@@ -144,7 +144,7 @@ def chosen(models: Sequence[Model], name: str, kind: str | None) -> Model:
     key = {**ALIASES, **_clips().ALIASES}.get(said.casefold(), said).casefold()
     found = names.get(key)
     if found is None:
-        raise Refusal(_no_such(said, models, names))
+        raise Refusal(_no_such(said, kind, names))
     if kind and found.lora and not found.kinds:
         raise Refusal(_NO_BASE(name=found.name, base=found.base or "?"))
     if kind and kind not in found.kinds:
@@ -232,10 +232,13 @@ def spellings(model: Model) -> set[str]:
     return {name.casefold() for name in (*full, *short)}
 
 
-def _no_such(said: str, models: Sequence[Model], names: dict[str, Model]) -> Words:
-    near = difflib.get_close_matches(said.casefold(), [*names, *ALIASES], n=6, cutoff=0.4)
-    found = dict.fromkeys(names.get(ALIASES.get(n, n).casefold(), models[0]).name for n in near if n)
-    shown = list(found)[:3] or [m.name for m in models]
+def _no_such(said: str, kind: str | None, names: dict[str, Model]) -> Words:
+    """With the nearest of those that could do it, or all of them."""
+    fit = {name: model for name, model in names.items() if kind is None or kind in model.kinds} or names
+    fit = fit | {alias: fit[name.casefold()] for alias, name in ALIASES.items() if name.casefold() in fit}
+    near = difflib.get_close_matches(said.casefold(), fit, n=6, cutoff=0.4)
+    shown = list(dict.fromkeys(fit[name].name for name in near))[:3]
+    shown = shown or list(dict.fromkeys(model.name for model in fit.values()))
     return _UNKNOWN(said=said[:60], near=", ".join(f"`{n}`" for n in shown))
 
 

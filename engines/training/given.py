@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engines.forms import param
+from engines.forms import ENDLESS, param
 from engines.request import Request
 from engines.words import Words
 
@@ -49,7 +49,7 @@ class Given(Request):
         Words("draft", "초안"),
         0,
         low=0,
-        high=2**53 - 1,
+        high=ENDLESS,
     )
     start: bool = param(
         "flag",
