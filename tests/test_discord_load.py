@@ -28,14 +28,15 @@ JOBS = 8
 class Busy:
     """Every step multiplies matrices for a while, as a model on the CPU does; and holds Python's lock for some."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int = 20) -> None:
+        self.steps = steps
         self.running: set[int] = set()
         self.most = 0
 
     def begin(self, work: Work) -> Run:
         self.running.add(work.id)
         self.most = max(self.most, len(self.running))
-        return Run(work=work, total=20)
+        return Run(work=work, total=self.steps)
 
     def advance(self, runs: Sequence[Run]) -> None:
         end = time.monotonic() + 0.1
