@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 import typer.main
+from PIL import Image
 
 from bot.__main__ import app
 
@@ -78,6 +79,13 @@ def test_both_readmes_have_the_same_parts() -> None:
     ]
     assert counts[0][0] == counts[1][0]
     assert counts[0][2] == counts[1][2]
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_a_real_result_is_shown(name: str) -> None:
+    (shown,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text(name))
+    with Image.open(ROOT / shown) as picture:
+        assert picture.width >= 1000
 
 
 def test_the_mask_words_in_the_readme_are_understood() -> None:
