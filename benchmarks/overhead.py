@@ -25,7 +25,7 @@ from rich.table import Table
 from benchmarks.instant import Heard, configured, pool, said
 from benchmarks.machine import described, keep
 from bot.app import Studio, studio
-from bot.platforms.console import LocalFile
+from bot.platforms.local_file import LocalFile
 
 PEOPLE = 8
 TICK = 0.005  # seconds between two looks at the event loop

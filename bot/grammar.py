@@ -1,11 +1,12 @@
 """Text → what was said, and back: `/inpaint image:@photo.png mask:@mask.png prompt:"a scratch" seed:7`.
 
-`name:value` or `name=value`, names in English or Korean; `@file` is an attachment; values with spaces in double
+`name:value` or `name=value`, names (the command's too) in English or Korean; `@file` is an attachment; values with spaces in double
 quotes, straight or typographic; words without a name are the prompt. Pure, and never raises but `Refusal`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import re
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bot.menu import FORMS, form_named
+from bot.menu import form_named
 from bot.tokens import Token, tokens
 from engines.forms import Form, Param
 from engines.words import Refusal, Words
@@ -50,7 +51,9 @@ def read(text: str) -> Spoken:
 def command_of(text: str) -> str:
     """The command a text begins with, whether or not the rest is understood; "" where it is none."""
     name, _ = _command(text)
-    return name if any(form.name == name for form in FORMS) else ""
+    with contextlib.suppress(Refusal):
+        return form_named(name).name
+    return ""
 
 
 def references(text: str) -> tuple[str, ...]:

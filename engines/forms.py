@@ -60,6 +60,11 @@ class Form:
     rest: ClassVar[str] = ""  # the text field that in words takes whatever no other field is named for
 
     @classmethod
+    def names(cls) -> tuple[str, str]:
+        """What is typed after the slash: in English, and in Korean as one word."""
+        return cls.name, cls.title.ko.replace(" ", "")
+
+    @classmethod
     def params(cls) -> dict[str, Param]:
         """Field name → how it looks, in the order written."""
         return {f.name: f.metadata["param"] for f in fields(cls) if "param" in f.metadata}

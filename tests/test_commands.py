@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -82,6 +83,15 @@ def test_what_is_no_number_is_told_what_may_be(said: str) -> None:
     for name, command, allowed in (("job", "cancel", "0 upwards"), ("steps", "txt2img", "1 to 150")):
         with pytest.raises(Refusal, match=f"`{name}` must be a number from {allowed}, not “{said}”"):
             read_value(name, form_named(command).params()[name], said)
+
+
+async def test_a_command_may_be_said_in_korean(world: World) -> None:
+    """By the names that Discord's own menu shows; macOS sends Hangul in parts."""
+    for said in ("/내작업", "내작업", unicodedata.normalize("NFD", "/내작업")):
+        answer = await world.say(said)
+        assert (answer.kind, answer.command) == ("said", "jobs"), answer.text
+    assert "/cancel" in (await world.say("/도움말")).text
+    assert "`/작업취소`" in (await world.say("/작업최소 3")).text
 
 
 def test_no_bound_is_shown_where_there_is_none() -> None:

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -175,6 +175,25 @@ async def test_a_wrong_token_is_a_sentence(tmp_path: Path) -> None:
     assert process.returncode == 3
     assert b"xoxb-" in errors
     assert b"Traceback" not in errors
+
+
+async def test_the_first_answer_comes_before_all_news_of_a_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job can end while its first answer is still being drawn."""
+
+    class Quick:
+        async def hear(self, said: Invocation) -> Message:
+            news.append(asyncio.create_task(console.post(said.place, Message("finished", "end", job=1), "k")))
+            await asyncio.sleep(0.05)
+            return Message("accepted", "begin", job=1)
+
+    news: list[asyncio.Task[str]] = []
+    console = Console(Person("console:kim", "kim"), "en", tmp_path, ShowJson())
+    serving = asyncio.create_task(console.serve(cast(Any, Quick())))
+    assert (await console.say("/txt2img tile")).text == "end"
+    serving.cancel()
+    assert [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()] == ["begin", "end"]
 
 
 def running(folder: Path, words: str) -> subprocess.Popen[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -96,8 +97,8 @@ def listed(lines: Sequence[Words]) -> Words:
 
 def form_called(said: str, forms: Sequence[type[Form]]) -> type[Form]:
     """The form a person means by `said`, with or without a slash; `Refusal` with the nearest otherwise."""
-    by_name = {form.name: form for form in forms}
-    name = said.strip().lstrip("/").lower()
+    by_name = {name: form for form in forms for name in form.names()}
+    name = unicodedata.normalize("NFC", said).strip().lstrip("/").lower()
     if name in by_name:
         return by_name[name]
     near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.6)

@@ -8,78 +8,27 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console as Terminal
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from bot import grammar, picks
-from bot.locale.numbers import size
-from bot.pictures.saving import save
+from bot.platforms.local_file import LocalFile
 from bot.talk import Invocation, Limits, Message, Person, Place, Press
-from engines.words import Language, Refusal, Words
+from engines.words import Language, Refusal
 
 if TYPE_CHECKING:
     from bot.desk import Desk
 
-CHUNK = 1 << 20
 LIMITS = Limits(
     file_bytes=2**40, files=10_000, message_bytes=2**40, edit_every=0.15, text=100_000, edit_age=float("inf")
 )
-
-
-@dataclass(frozen=True, slots=True)
-class LocalFile:
-    """A file of this machine as an attachment. The person at the console may read what the process may."""
-
-    name: str  # the path, as typed after the `@`
-
-    @property
-    def path(self) -> Path:
-        return Path(self.name).expanduser()
-
-    @property
-    def size(self) -> int:
-        with suppress(OSError):
-            return self.path.stat().st_size
-        return 0
-
-    async def read(self, limit: int) -> bytes:
-        def bounded() -> bytes:
-            with self.path.open("rb") as file:
-                return file.read(limit + 1)
-
-        try:
-            data = await asyncio.to_thread(bounded)
-        except OSError as error:
-            raise Refusal(_NO_FILE(name=self.name, why=error.strerror or type(error).__name__)) from None
-        if len(data) > limit:
-            raise Refusal(_TOO_BIG(name=self.name, size=size(self.size), limit=size(limit)))
-        return data
-
-    async def save(self, path: Path, limit: int) -> None:
-        if self.size > limit:
-            raise Refusal(_TOO_BIG(name=self.name, size=size(self.size), limit=size(limit)))
-        try:
-            source = await asyncio.to_thread(self.path.open, "rb")
-        except OSError as error:
-            raise Refusal(_NO_FILE(name=self.name, why=error.strerror or type(error).__name__)) from None
-        with source:
-            await save(self._pieces(source, limit), path)
-
-    async def _pieces(self, source: BinaryIO, limit: int) -> AsyncIterator[bytes]:
-        """The file may be a pipe, or grow while it is read: its size was a claim."""
-        read = 0
-        while piece := await asyncio.to_thread(source.read, CHUNK):
-            read += len(piece)
-            if read > limit:
-                raise Refusal(_TOO_BIG(name=self.name, size=size(read), limit=size(limit)))
-            yield piece
 
 
 class Show:
@@ -160,7 +109,7 @@ class Console:
     _presses: list[asyncio.Future[Message]] = field(default_factory=list)
     _ends: dict[int, asyncio.Future[Message]] = field(default_factory=dict)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
-    _saying: asyncio.Lock = field(default_factory=asyncio.Lock)  # however fast a job ends: accepted is first
+    _first: asyncio.Lock = field(default_factory=asyncio.Lock)  # the first answer comes before any news
 
     @property
     def place(self) -> Place:
@@ -190,9 +139,10 @@ class Console:
 
     async def _deliver(self, message: Message) -> None:
         if message.kind == "accepted":
-            return  # `say` has shown it
-        async with self._saying:
-            self.show.say(message, await self._kept(message))
+            return  # `hear` has said so already
+        files = await self._kept(message)
+        async with self._first:
+            self.show.say(message, files)
         if message.kind in ("finished", "failed"):
             self._end(message.job).set_result(message) if not self._end(message.job).done() else None
 
@@ -229,7 +179,7 @@ class Console:
             attended=self.attended,
             attachments=tuple(LocalFile(said) for said in grammar.references(text)),
         )
-        async with self._saying:
+        async with self._first:
             answer = await self._picked(heard) or await self.desk.hear(heard)
             self.show.say(answer, await self._kept(answer))
         if answer.kind != "accepted":
@@ -289,13 +239,3 @@ async def _in_daemon(ask: Callable[[], str | None]) -> str | None:
 
     threading.Thread(target=wait, daemon=True, name="keyboard").start()
     return await answer
-
-
-_NO_FILE = Words(
-    "The file `{name}` cannot be read: {why}. Check the path after the @.",
-    "`{name}` 파일을 읽을 수 없습니다: {why}. @ 뒤의 경로를 확인해 주세요.",
-)
-_TOO_BIG = Words(
-    "The file `{name}` has {size}; at most {limit} are allowed.",
-    "`{name}` 파일은 {size}입니다. 최대 {limit}까지 보낼 수 있습니다.",
-)

@@ -91,7 +91,7 @@ def slash_command(form: type[Form]) -> dict[str, Any]:
     return {
         "type": 1,
         "name": form.name,
-        **_korean_name(form.title.ko),
+        **_korean_name(form.names()[1]),
         **_described(form.about),
         "options": _distinct(options),
     }

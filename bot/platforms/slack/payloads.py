@@ -23,7 +23,7 @@ LINK = re.compile(r"<(?:https?|mailto|tel):[^|>]*\|([^>]*)>|<((?:https?|mailto|t
 
 
 def form_of(name: str) -> type[Form] | None:
-    return next((form for form in FORMS if form.name == name.strip().lower()), None)
+    return next((form for form in FORMS if name.strip().lower() in form.names()), None)
 
 
 def needs_something(form: type[Form]) -> bool:
