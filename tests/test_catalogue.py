@@ -234,11 +234,18 @@ except Refusal as no:
 """
 
 
+def environment(folder: Path, endpoint: str) -> dict[str, str]:
+    return {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_XET": "1"}
+
+
 def fetch(name: str, folder: Path, endpoint: str) -> str:
     """In its own process, because the hub's client reads its address when it is imported."""
-    env = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_XET": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", FETCH, name, str(folder)], env=env, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", FETCH, name, str(folder)],
+        env=environment(folder, endpoint),
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -282,6 +289,24 @@ def test_the_second_place_is_tried_and_only_what_is_needed_comes(
     assert "tokenizer/vocab.json" in there
     assert not [n for n in there if n.endswith((".bin", ".ckpt", ".py")) or "safety" in n or "pruned" in n]
     assert catalogue.find("stable-diffusion-2", "txt2img", models).here
+
+
+def test_what_the_hubs_client_has_in_its_cache_is_taken_from_there(
+    tmp_path: Path, server: tuple[str, type[Hub]]
+) -> None:
+    """As another program of this machine left it there; then the hub is gone."""
+    endpoint, handler = server
+    models = tmp_path / "models"
+    handler.repos["stabilityai/stable-diffusion-2"] = repository(tmp_path, ".fp16")
+    filled = "from huggingface_hub import snapshot_download as get; get('stabilityai/stable-diffusion-2')"
+    subprocess.run([sys.executable, "-c", filled], env=environment(models, endpoint), check=True, timeout=120)
+    said = fetch("stable-diffusion-2", models, "http://127.0.0.1:9")
+    assert said.splitlines() == [f"PATH {models / 'stable-diffusion-2'}"]
+    there = {
+        str(p.relative_to(models / "stable-diffusion-2")): p for p in models.glob("stable-diffusion-2/**/*.*")
+    }
+    assert there["vae/diffusion_pytorch_model.fp16.safetensors"].read_bytes() == b"vae"
+    assert not [n for n in there if n.endswith((".bin", ".ckpt", ".py")) or "safety" in n or "pruned" in n]
 
 
 def test_a_hub_that_is_not_there_is_told_with_what_was_tried_and_what_works_without(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Fetching a model from the hub: safetensors and their configuration only, from the first place that has it."""
+"""Fetching a model from the hub: safetensors and their configuration only, from the first place that has it.
+
+What the hub's client has in its cache already (other programs of this machine fill it too) is taken from there.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +35,15 @@ def fetch(model: Model, folder: Path, progress: Callable[[str], None] = lambda _
         Refusal: no place could be reached or had it; names what was tried.
     """
     goal = folder / model.name.rpartition("/")[2]
+    files = interrogate_models.wanted(model)
     with _one_at_a_time:
-        if complete(goal):
+        if complete(goal) or any(_from_cache(place, goal, files) for place in model.places):
             return goal
         tried = []
         for place in model.places:
             progress(place)
             try:
-                return _from_place(place, goal, interrogate_models.wanted(model))
+                return _from_place(place, goal, files)
             except Exception as error:  # whatever a network can do; the next place may do better
                 tried.append(f"{place.partition('@')[0]} ({_reason(error)})")
         raise Refusal(_UNREACHABLE(name=model.name, tried="; ".join(tried), folder=goal.name))
@@ -55,13 +59,51 @@ def complete(folder: Path) -> bool:
     return len(heavy) == 3 and all(any((folder / p).glob("*.safetensors")) for p in heavy)
 
 
+def _ways(files: tuple[str, ...]) -> list[list[str]]:
+    """Patterns of the files to fetch, the better way first; by default those of a diffusion model."""
+    return [list(files)] if files else [_FULL, _HALF]
+
+
+def _from_cache(place: str, goal: Path, files: tuple[str, ...]) -> bool:
+    """Take the files over from the client's own cache, without a network; False where they are not all there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.utils import filter_repo_objects
+
+    repo, _, revision = place.partition("@")
+    part = goal.with_name(f".{goal.name}.cached")
+    try:
+        there = Path(snapshot_download(repo, revision=revision or None, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return False
+    for wanted in _ways(files):
+        shutil.rmtree(part, ignore_errors=True)
+        names = (str(path.relative_to(there)) for path in there.rglob("*") if path.is_file())
+        for name in filter_repo_objects(names, allow_patterns=wanted):
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            _linked((there / name).resolve(), part / name)
+        if complete(part):
+            os.replace(part, goal)
+            return True
+    shutil.rmtree(part, ignore_errors=True)
+    return False
+
+
+def _linked(source: Path, target: Path) -> None:
+    """The same bytes under another name, where the disk can do that: a model has some gigabytes."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def _from_place(place: str, goal: Path, files: tuple[str, ...] = ()) -> Path:
     """`files`: the only ones to fetch; by default those of a diffusion model."""
     from huggingface_hub import snapshot_download
 
     repo, _, revision = place.partition("@")
     part = goal.with_name(f".{goal.name}.part")  # kept after a failure: the client resumes in it
-    for wanted in [list(files)] if files else [_FULL, _HALF]:
+    for wanted in _ways(files):
         snapshot_download(repo, revision=revision or None, allow_patterns=wanted, local_dir=part)
         if complete(part):
             break
