@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engines.forms import param
+from engines.forms import ENDLESS, param
 from engines.request import SEEDS
 from engines.words import Words
 
@@ -14,6 +14,11 @@ MASK_HELP = Words(
     "White = change. Or: alpha, colour, auto, box=x,y,w,h",
     "흰색 = 바꿀 곳. 또는 alpha, colour, auto, box=x,y,w,h",
 )
+
+
+def job_number(help: Words, label: Words = Words("job", "작업"), **more: Any) -> Any:
+    """The number of a job; 0 where none is said."""
+    return param("int", help, label, 0, low=0, high=ENDLESS, **more)
 
 
 def prompt() -> Any:

@@ -17,7 +17,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from bot.__main__ import app
+from bot.platforms import connect
 from bot.platforms.console import Console, ShowJson
+from bot.settings.config import load
 from bot.talk import Invocation, Message, Person
 from engines import embedded
 from tests.loopback.slack import SlackServer
@@ -161,6 +163,35 @@ def test_what_a_person_can_mend_is_a_sentence(
     assert done.exit_code == 3, done.output
     assert told in done.output
     assert "Traceback" not in done.output
+
+
+BOTH = {"DISCORD_TOKEN": "t", "SLACK_BOT_TOKEN": "xoxb-t", "SLACK_APP_TOKEN": "xapp-t"}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "names"),
+    [
+        (("DISCORD_TOKEN", "SLACK_BOT_TOKEN", "SLACK_APP_TOKEN"), ["discord", "slack"]),
+        (("DISCORD_TOKEN",), ["discord"]),
+        (("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN"), ["slack"]),
+        (("SLACK_BOT_TOKEN",), []),
+        ((), []),
+    ],
+)
+def test_a_platform_runs_where_its_tokens_are(tokens: tuple[str, ...], names: list[str]) -> None:
+    config = load(None, {token: BOTH[token] for token in tokens})
+    assert [platform.name for platform in connect(config)] == names
+
+
+def test_without_tokens_nothing_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for token in BOTH:
+        monkeypatch.delenv(token, raising=False)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["run"])
+    assert done.exit_code == 2
+    assert "DISCORD_TOKEN, or SLACK_BOT_TOKEN and SLACK_APP_TOKEN" in " ".join(done.output.split())
+    assert "설정되지 않았습니다" in done.output
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_wrong_token_is_a_sentence(tmp_path: Path) -> None:

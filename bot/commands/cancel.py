@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bot.commands.command import Command, Tools, say
 from bot.talk import Invocation, Message, Person
-from engines.forms import ENDLESS, param
+from engines.fields import job_number
 from engines.words import Refusal, Words
 
 if TYPE_CHECKING:
@@ -23,13 +23,8 @@ class Cancel(Command):
         "내 작업을 취소합니다 (번호가 없으면 가장 최근 작업)",
     )
 
-    job: int = param(
-        "int",
+    job: int = job_number(
         Words("The job's number; empty = your newest", "작업 번호 (비우면 가장 최근 작업)"),
-        Words("job", "작업"),
-        0,
-        low=0,
-        high=ENDLESS,
         aliases=("id", "number"),
     )
 

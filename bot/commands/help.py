@@ -69,7 +69,8 @@ _EXAMPLE = Words(
 )
 _MORE = Words(
     "`/help inpaint` shows all options of a command.",
-    "`/help inpaint` 처럼 쓰면 그 명령의 모든 옵션을 볼 수 있습니다.",
+    "`/help inpaint` 처럼 쓰면 그 명령의 모든 옵션을 볼 수 있습니다. 명령과 옵션 이름은 한국어로 적어도 됩니다: "
+    "`/작업취소 3`, `스텝:20`",
 )
 _TITLE = Words("**/{name}** {about}", "**/{name}** {about}")
 _OPTION = Words("`{name}` {help}{facts}", "`{name}` {help}{facts}")

@@ -13,7 +13,8 @@ from bot.dates import moment
 from bot.locale.markup import code, cut, harmless
 from bot.locale.numbers import duration
 from bot.talk import Action, Button, Invocation, Message, Place, Press
-from engines.forms import ENDLESS, param
+from engines.fields import job_number
+from engines.forms import param
 from engines.words import Language, Refusal, Words
 from storage.history import Entry, Scope, Search, room
 
@@ -91,13 +92,8 @@ class History(Command):
         choices=ACTS,
         advanced=True,
     )
-    job: int = param(
-        "int",
+    job: int = job_number(
         Words("The number of that entry", "그 기록의 번호"),
-        Words("job", "작업"),
-        0,
-        low=0,
-        high=ENDLESS,
         aliases=("id", "number"),
         advanced=True,
     )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bot.commands.command import Command, Tools, say
 from bot.talk import Invocation, Message, Person, Press
-from engines.forms import ENDLESS, param
+from engines.fields import job_number
+from engines.forms import param
 from engines.words import Refusal, Words
 
 if TYPE_CHECKING:
@@ -28,13 +29,8 @@ class Pause(Command):
         "Halt one of your trainings; /resume goes on with it", "내 학습을 멈춥니다. /resume 로 이어서 합니다"
     )
 
-    job: int = param(
-        "int",
+    job: int = job_number(
         Words("The training's number; empty = your newest", "학습 번호 (비우면 가장 최근 학습)"),
-        Words("job", "작업"),
-        0,
-        low=0,
-        high=ENDLESS,
         aliases=("id", "number"),
     )
 
@@ -52,13 +48,8 @@ class Resume(Command):
         "일시정지했거나 실패한 학습을 이어서 합니다",
     )
 
-    job: int = param(
-        "int",
+    job: int = job_number(
         Words("The training's number; empty = your newest", "학습 번호 (비우면 가장 최근 학습)"),
-        Words("job", "작업"),
-        0,
-        low=0,
-        high=ENDLESS,
         aliases=("id", "number"),
     )
 

@@ -10,7 +10,8 @@ from bot import presets
 from bot.commands.command import Command, Tools, listed, say
 from bot.locale.markup import code
 from bot.talk import Invocation, Message
-from engines.forms import ENDLESS, Form, param
+from engines.fields import job_number
+from engines.forms import Form, param
 from engines.requests import request_named
 from engines.words import Refusal, Words
 
@@ -52,14 +53,7 @@ class Preset(Command):
         "",
         high=3000,
     )
-    job: int = param(
-        "int",
-        Words("Save the options of this job of yours", "내 작업 중 이 번호의 옵션을 저장"),
-        Words("job", "작업"),
-        0,
-        low=0,
-        high=ENDLESS,
-    )
+    job: int = job_number(Words("Save the options of this job of yours", "내 작업 중 이 번호의 옵션을 저장"))
 
     async def answer(self, tools: Tools, said: Invocation) -> Message:
         acts: dict[str, Callable[[Tools, Invocation, presets.Told], Awaitable[Words]]] = {

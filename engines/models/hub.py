@@ -10,6 +10,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
 from engines.interrogation import models as interrogate_models
@@ -68,7 +69,6 @@ def _from_cache(place: str, goal: Path, files: tuple[str, ...]) -> bool:
     """Take the files over from the client's own cache, without a network; False where they are not all there."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
-    from huggingface_hub.utils import filter_repo_objects
 
     repo, _, revision = place.partition("@")
     part = goal.with_name(f".{goal.name}.cached")
@@ -79,7 +79,7 @@ def _from_cache(place: str, goal: Path, files: tuple[str, ...]) -> bool:
     for wanted in _ways(files):
         shutil.rmtree(part, ignore_errors=True)
         names = (str(path.relative_to(there)) for path in there.rglob("*") if path.is_file())
-        for name in filter_repo_objects(names, allow_patterns=wanted):
+        for name in (name for name in names if any(fnmatch(name, pattern) for pattern in wanted)):
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             _linked((there / name).resolve(), part / name)
         if complete(part):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engines.forms import ENDLESS, param
+from engines.fields import job_number
+from engines.forms import param
 from engines.request import Request
 from engines.words import Words
 
@@ -43,13 +44,9 @@ class Given(Request):
         "",
         high=500,
     )
-    draft: int = param(
-        "int",
+    draft: int = job_number(
         Words("Change a training that is not started yet", "아직 시작하지 않은 학습을 바꿉니다"),
         Words("draft", "초안"),
-        0,
-        low=0,
-        high=ENDLESS,
     )
     start: bool = param(
         "flag",
