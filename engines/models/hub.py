@@ -76,13 +76,14 @@ def _from_cache(place: str, goal: Path, files: tuple[str, ...]) -> bool:
         there = Path(snapshot_download(repo, revision=revision or None, local_files_only=True))
     except LocalEntryNotFoundError:
         return False
+    names = [str(path.relative_to(there)) for path in there.rglob("*") if path.is_file()]
     for wanted in _ways(files):
         shutil.rmtree(part, ignore_errors=True)
-        names = (str(path.relative_to(there)) for path in there.rglob("*") if path.is_file())
-        for name in (name for name in names if any(fnmatch(name, pattern) for pattern in wanted)):
-            (part / name).parent.mkdir(parents=True, exist_ok=True)
-            _linked((there / name).resolve(), part / name)
-        if complete(part):
+        for name in names:
+            if any(fnmatch(name, pattern) for pattern in wanted):
+                (part / name).parent.mkdir(parents=True, exist_ok=True)
+                _linked((there / name).resolve(), part / name)
+        if complete(part) and not goal.exists():
             os.replace(part, goal)
             return True
     shutil.rmtree(part, ignore_errors=True)
