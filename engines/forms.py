@@ -62,7 +62,7 @@ class Form:
     @classmethod
     def names(cls) -> tuple[str, str]:
         """What is typed after the slash: in English, and in Korean as one word."""
-        return cls.name, cls.title.ko.replace(" ", "")
+        return cls.name, cls.title.ko.replace(" ", "").lower()
 
     @classmethod
     def params(cls) -> dict[str, Param]:
