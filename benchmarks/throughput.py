@@ -194,7 +194,7 @@ class Bench:
             "prompt": asked.prompt,
             "negative_prompt": asked.negative,
             "num_inference_steps": asked.steps,
-            "guidance_scale": asked.guidance,
+            "guidance_scale": parts.guidance if asked.guidance is None else asked.guidance,
             "generator": torch.Generator("cpu").manual_seed(asked.seed),
         }
         if isinstance(asked, Img2Img | Inpaint):

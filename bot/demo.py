@@ -24,8 +24,8 @@ async def show(config: Config, lang: Language, out: Path) -> bool:
     photo, mask = await asyncio.to_thread(_photo_and_mask, out)
     terminal.print(_PHOTO(photo=photo, mask=mask).of(lang), highlight=False)
     commands = [
-        f'/inpaint image:@"{photo}" mask:@"{mask}" prompt:"a photo of a metal nut with a scratch" guidance:3 seed:7 steps:25',
-        '/txt2img "a photo of a tile with a crack" guidance:3 seed:3 steps:25',
+        f'/inpaint image:@"{photo}" mask:@"{mask}" prompt:"a photo of a metal nut with a scratch" seed:7 steps:25',
+        '/txt2img "a photo of a tile with a crack" seed:3 steps:25',
     ]
     here = _with_models_of(config, out / "data")
     if catalogue.find("u2netp", None, here.models_folder).here:

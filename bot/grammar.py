@@ -1,7 +1,8 @@
 """Text → what was said, and back: `/inpaint image:@photo.png mask:@mask.png prompt:"a scratch" seed:7`.
 
-`name:value` or `name=value`, names (the command's too) in English or Korean; `@file` is an attachment; values with spaces in double
-quotes, straight or typographic; words without a name are the prompt. Pure, and never raises but `Refusal`.
+`name:value` or `name=value`, names (the command's too) in English or Korean; `@file` is an attachment; values with
+spaces in double quotes, straight or typographic; words without a name are the prompt. Pure, and never raises but
+`Refusal`.
 """
 
 from __future__ import annotations
@@ -251,7 +252,8 @@ def _tidy(token: Token) -> Token:
 def _printed(p: Param, value: Any, names: Mapping[str, str]) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if p.kind == "picture" or (p.kind == "mask" and (value in names or _BLOB.fullmatch(value))):
+    known = p.kind == "mask" and (value in names or _BLOB.fullmatch(value))
+    if known or p.kind == "picture" or (p.kind == "archive" and not value.startswith(FOLDER)):
         return "@" + _quote(names.get(value, value))
     if isinstance(value, int | float):
         return repr(value)

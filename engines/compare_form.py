@@ -65,7 +65,7 @@ class Compare(Request):
         Words("The same for every picture; -1 = random", "모든 그림에 같은 시드, -1은 무작위")
     )
     steps: int = fields.steps(25)
-    guidance: float = fields.guidance()
+    guidance: float | None = fields.guidance()
     columns: tuple[dict[str, Any], ...] = ()
     rows: tuple[dict[str, str], ...] = ()
     language: str = "en"  # of the words in the table

@@ -60,7 +60,7 @@ class Diffusion(Request):
         Words("Same seed, same picture; -1 = random", "같은 시드면 같은 그림, -1은 무작위")
     )
     steps: int = fields.steps(50)
-    guidance: float = fields.guidance()
+    guidance: float | None = fields.guidance()
     count: int = param(
         "int",
         Words("How many pictures", "만들 그림 수"),
@@ -87,7 +87,7 @@ class Diffusion(Request):
 
     @property
     def cost(self) -> float:
-        rows = 2 if self.guidance > 1 else 1
+        rows = 1 if self.guidance is not None and self.guidance <= 1 else 2
         return float(self.count * self.steps * rows)
 
 

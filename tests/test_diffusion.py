@@ -188,6 +188,16 @@ def test_a_long_prompt_is_told_of(desk: Desk) -> None:
     assert "prompt" in run.notes[0].ko
 
 
+def test_where_nobody_says_how_strictly_it_is_as_suits_the_model_and_told(desk: Desk, models: Models) -> None:
+    (one,), run = desk.make(nut())
+    assert run.rows == 2
+    assert one.recipe["request"]["guidance"] == 3.0, "small models glare at 7.5"
+    (said,), _ = desk.make(nut(guidance=3.0))
+    assert one.path.read_bytes() == said.path.read_bytes()
+    with models.lease("four", "txt2img") as lease:
+        assert dataclasses.replace(lease.parts, native=512).guidance == 7.5
+
+
 def test_only_guided_pictures_take_two_rows(desk: Desk) -> None:
     rows = [desk.begin(nut(count=3, guidance=guidance)) for guidance in (7.5, 1.0)]
     assert [run.rows for run in rows] == [6, 3]

@@ -123,7 +123,8 @@ def told(parts: Parts, encoder: prompts.Prompts, request: Diffusion) -> tuple[to
     prompt = encoder.encode(parts, request.prompt).expand(request.count, -1, -1)
     prompt = prompts.shaken(prompt, parts.prompt_noise, request.seeds)
     notes = prompts.shortened(parts.tokenizer, "prompt", request.prompt)
-    if request.guidance <= 1.0 or parts.unet.config.time_cond_proj_dim is not None:
+    guidance = parts.guidance if request.guidance is None else request.guidance
+    if guidance <= 1.0 or parts.unet.config.time_cond_proj_dim is not None:
         return prompt, notes
     negative = encoder.encode(parts, request.negative).expand(request.count, -1, -1)
     notes += prompts.shortened(parts.tokenizer, "negative", request.negative)

@@ -115,6 +115,8 @@ class Diffusion:
 
     def _begun(self, work: Work, request: Asked, lease: Lease) -> Pictures:
         parts = lease.parts
+        guidance = parts.guidance if request.guidance is None else request.guidance
+        request = replace(request, guidance=guidance)  # so that the recipe tells it
         scheduler = samplers.build(request.sampler, parts.scheduler_config, request.steps)
         frame, notes = begins.framed(parts, work)
         timesteps = samplers.enter(scheduler, request.steps, getattr(request, "strength", 1.0))
@@ -126,7 +128,7 @@ class Diffusion:
             timesteps=timesteps,
             generators=generators,
             text=text,
-            guidance=request.guidance,
+            guidance=guidance,
             extra=start.extra,
             keep=start.keep,
         )
