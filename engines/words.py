@@ -44,6 +44,11 @@ def alike(text: str) -> Words:
     return Words(text, text)
 
 
+def dotted(parts: Iterable[Words]) -> Words:
+    """Facts in one line, a dot between them."""
+    return joined(parts, " · ")
+
+
 def _fill(template: str, language: str, values: dict[str, Any]) -> str:
     return template.format(
         **{key: value.of(language) if isinstance(value, Words) else value for key, value in values.items()}

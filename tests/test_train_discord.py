@@ -95,6 +95,9 @@ async def test_from_the_zip_to_the_mention(tmp_path: Path, bases: Path) -> None:
 
         report = await says(w, "nut-scratch is trained")
         assert set(report.ping_user_ids) == {w.ann.id}
+        assert text(report).count("nut-scratch") == 2, "its name, and how it is used"
+        assert "3 steps in" in text(report)
+        assert "loss" in text(report)
         mentions = [m for m in w.ours() if w.ann.id in m.ping_user_ids and "#2" in text(m)]
         assert mentions == [report], "called once"
         assert len(pictures(report)) >= 1

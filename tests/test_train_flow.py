@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from chat import Chat
-from data_sets import SIDE, mvtec, photo, png, written, zipped
+from data_sets import mvtec, photo, png, written, zipped
 from desk_world import BOSS, KIM, LEE, Sent, World, opened, picture_reader
 from toy_engine import CPU, Count, Counting, Toy
 
@@ -25,7 +25,6 @@ from bot.pictures.reading import PictureReader
 from bot.talk import Limits, Message
 from engines import requests
 from engines.engine import Work
-from engines.events import Progress
 from engines.requests import Review
 from engines.serving.lane import Pace
 from engines.serving.pool import Pool
@@ -425,28 +424,3 @@ async def _through(pool: Pool, work: Work) -> None:
     async with aclosing(pool.run(work)) as events:
         async for _ in events:
             pass
-
-
-def test_progress_and_report_of_a_training() -> None:
-    job = Job(
-        id=4, key="k", person=KIM.id, name="Kim", platform="console", place={}, language="ko", command="train",
-        request=Train(save_as="nut").to_json(), cost=1.0, state="running", attempts=0, created=0.0, started=0.0,
-        ended=None, seconds=None, error=None, notes=[], department="",
-    )  # fmt: skip
-    said = replies.status(job, progress=Progress(3, 10), eta=60.0)
-    assert [b.action for b in said.buttons] == ["pause", "cancel"]
-    done = dataclasses.replace(job, state="done", seconds=90.0, notes=[["Kept.", "보관함."]])
-    shown = [Shown(_result("loss.png"), Path("/x/loss.png")), Shown(_result("samples.png"), Path("/x/s.png"))]
-    report = replies.answer(done, shown, limits=ROOMY)
-    assert report.mention == KIM.id
-    assert "nut 학습이 끝났습니다" in report.text
-    assert "/inpaint model:nut" in report.text
-    assert [b.action for b in report.buttons][:3] == ["try", "compare", "download"]
-    assert [f.name for f in report.files] == ["loss.png", "samples.png"]
-    assert report.facts["model"] == "nut"
-
-
-def _result(name: str) -> Any:
-    from storage.results import Result
-
-    return Result(4, 0, "0" * 64, name, "image/png", {}, SIDE, SIDE)

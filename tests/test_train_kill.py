@@ -65,5 +65,6 @@ async def test_killed_in_the_middle_it_goes_on_and_calls_once(tmp_path: Path) ->
     calling = [one for one in chat.standing(1) if one.message.mention and one.message.kind == "finished"]
     assert len(calling) == 1
     assert "nut is trained" in calling[0].message.text
+    assert "went on from step" in calling[0].message.text
     assert (bases / "nut" / "model.json").is_file()
     assert not (tmp_path / "data" / "work" / "1").exists()

@@ -50,6 +50,7 @@ async def test_from_the_form_to_the_mention(slack: SlackServer, tmp_path: Path) 
         await slack.press(review, "Start")
         report = (await until(lambda: [m for m in slack.messages() if "is trained" in text(m)]))[0]
         assert "<@U0KIM>" in str(report)
+        assert "5 photos" not in text(report), "what was said before is not said again"
         assert labels(report)[0] == "Try it"
         assert len([m for m in slack.messages() if "<@U0KIM>" in str(m) and "#2" in text(m)]) == 1
         train = next(job for job in await world.jobs() if job.command == "train")

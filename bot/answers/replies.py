@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from bot.talk import Action, Bar, Button, File, Limits, Message
 from bot.training import replies as training_replies
 from engines.events import Progress
 from engines.requests import MENU
-from engines.words import Words, alike, joined
+from engines.words import Words, alike, dotted
 
 if TYPE_CHECKING:
     from storage.jobs import Job
@@ -68,7 +68,7 @@ def status(
         *([time_left(eta)] if eta is not None and progress.step < progress.total else []),
         *([progress.note] if progress.note else []),
     ]
-    head = _RUNNING(id=job.id, command=job.command, how=_dotted(parts))
+    head = _RUNNING(id=job.id, command=job.command, how=dotted(parts))
     return _living(
         job, "progress", head, Bar(progress.step, progress.total, eta), preview or progress.preview
     )
@@ -77,7 +77,7 @@ def status(
 def waiting(ahead: int, wait: Words | None) -> Words:
     """The place in line, and where that is known how long it takes until the result."""
     where = in_line(ahead)
-    return where if wait is None else _dotted([where, _DONE_IN(time=wait)])
+    return where if wait is None else dotted([where, _DONE_IN(time=wait)])
 
 
 def goes_on(job: Job) -> Message:
@@ -138,7 +138,7 @@ def _done(job: Job, shown: Sequence[Shown], limits: Limits) -> Message:
     files = tuple(_file(job, one) for one in (sheets or shown)[:most])
     return Message(
         "finished",
-        _told(_dotted(parts).of(job.language), _notes(job), _prompt(job), limits.text),
+        _told(dotted(parts).of(job.language), _notes(job), _prompt(job), limits.text),
         job=job.id,
         command=job.command,
         files=files,
@@ -151,7 +151,7 @@ def _done(job: Job, shown: Sequence[Shown], limits: Limits) -> Message:
 
 def _words(job: Job, recipe: Mapping[str, Any], made: Mapping[str, Any], limits: Limits) -> Message:
     """An answer that is words and no picture."""
-    head = _dotted([_DONE(id=job.id, time=duration(job.seconds or 0.0)), alike(made["model"])])
+    head = dotted([_DONE(id=job.id, time=duration(job.seconds or 0.0)), alike(made["model"])])
     told = interrogated.told(job, recipe, head.of(job.language), _notes(job), limits.text)
     buttons = (*told.buttons, _button(job, "recipe"), _button(job, "delete"))
     return dataclasses.replace(told, buttons=buttons, facts={**told.facts, **made})
@@ -250,10 +250,6 @@ def _notes(job: Job) -> list[str]:
     """What the person should know, each once, in the job's language."""
     told = (harmless(ko if job.language == "ko" else en) for en, ko in job.notes)
     return list(dict.fromkeys(told))
-
-
-def _dotted(parts: Iterable[Words]) -> Words:
-    return joined(parts, " · ")
 
 
 def _lines(*lines: str) -> str:

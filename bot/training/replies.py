@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bot.locale.markup import cut, harmless
 from bot.locale.numbers import duration, size
 from bot.models import buttons as model_buttons
 from bot.talk import Action, Button, File, Limits, Message
-from bot.training.words import facts, time_needed
+from bot.training.words import facts, settings, time_needed
 from engines.training.request import Train
-from engines.words import Words
+from engines.words import Words, dotted
 
 if TYPE_CHECKING:
     from bot.answers.replies import Shown
@@ -60,20 +60,22 @@ def broken(job: Job, failed: Message) -> Message:
 
 
 def trained(job: Job, shown: Sequence[Shown], limits: Limits) -> Message:
-    """The report: what was learnt, how, and where the model is."""
-    train = Train.from_json(job.request)
-    took = duration(job.seconds or 0.0)
-    lines = [_DONE(id=job.id, name=train.save_as, time=took, steps=train.total_steps).of(job.language)]
-    notes = [harmless(ko if job.language == "ko" else en) for en, ko in job.notes]
-    lines += [note for note in dict.fromkeys(notes)]
-    lines.append(_USE[train.model_kind](name=train.save_as, prompt=_prompt(train)).of(job.language))
+    """The report: what was learnt, how, and how it is used. What was said on accepting is not said again."""
+    train, language = Train.from_json(job.request), job.language
+    told: dict[str, Any] = shown[0].result.recipe.get("training", {}) if shown else {}
+    notes = [harmless(ko if language == "ko" else en) for en, ko in told.get("notes", ())]
+    lines = [
+        *(said.of(language) for said in _done(job, train, told)),
+        *dict.fromkeys(notes),
+        _USE[train.model_kind](name=train.save_as, prompt=_prompt(train)).of(language),
+    ]
     return Message(
         "finished",
         _fitting(lines, limits.text),
         job=job.id,
         command=job.command,
         files=_files(job, shown, limits),
-        buttons=model_buttons.after_training(job.id, "ko" if job.language == "ko" else "en"),
+        buttons=model_buttons.after_training(job.id, "ko" if language == "ko" else "en"),
         mention=job.person,
         private=False,
         facts={
@@ -85,6 +87,24 @@ def trained(job: Job, shown: Sequence[Shown], limits: Limits) -> Message:
             **facts(train),
         },
     )
+
+
+def _done(job: Job, train: Train, told: Mapping[str, Any]) -> list[Words]:
+    """That it is done, how long it took and how far it came; then with what parameters."""
+    took = [_TOOK(steps=train.total_steps, time=duration(job.seconds or 0.0))]
+    if "loss" in told:
+        took.append(_LOSS(loss=f"{told['loss']:.4f}{_each(told.get('concepts', {}))}"))
+    how = [settings(train)]
+    if rate := told.get("rate") or train.learning_rate:
+        how.append(_AT_RATE(rate=f"{rate:.2g}"))
+    head = _DONE(id=job.id, name=train.save_as)
+    return [dotted([head, *took]), dotted([*how, _SEED(seed=train.seed)])]
+
+
+def _each(losses: Mapping[str, float]) -> str:
+    """ " (scratch 0.0810, dent 0.1120)", where there is more than one concept."""
+    told = ", ".join(f"{harmless(name)} {loss:.4f}" for name, loss in losses.items())
+    return f" ({told})" if len(losses) > 1 else ""
 
 
 def _fitting(lines: list[str], most: int) -> str:
@@ -120,10 +140,11 @@ _ASK = Words(
     "Start it with the button or `/train draft:{id} start:yes`; change it with `/train draft:{id} steps:300`.",
     "버튼이나 `/train draft:{id} start:yes`로 시작하고, `/train draft:{id} steps:300`처럼 바꿀 수 있습니다.",
 )
-_DONE = Words(
-    "**#{id} · {name} is trained** ({steps} steps in {time}).",
-    "**#{id} · {name} 학습이 끝났습니다** ({steps} 스텝, {time}).",
-)
+_DONE = Words("**#{id} · {name} is trained**", "**#{id} · {name} 학습이 끝났습니다**")
+_TOOK = Words("{steps} steps in {time}", "{steps}스텝, {time}")
+_LOSS = Words("loss {loss}", "손실 {loss}")
+_AT_RATE = Words("learning rate {rate}", "학습률 {rate}")
+_SEED = Words("seed {seed}", "시드 {seed}")
 _USE = {
     "inpaint": Words(
         'Use it: `/inpaint model:{name} prompt:"{prompt}"` with a photo and a mask.',

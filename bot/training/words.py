@@ -20,14 +20,14 @@ CHANGED_MOST = ("save_as", "mode", "method", "steps", "crop")  # that a small fo
 
 def described(train: Train) -> list[Words]:
     """One line of settings, then one for each concept."""
-    head = _HEAD(
-        name=cut(train.save_as, 60),
-        mode=train.mode,
-        method=f"{train.method} {train.rank}" if train.method == LORA else train.method,
-        model=train.model,
-        steps=train.total_steps,
-    )
+    head = _HEAD(name=cut(train.save_as, 60), settings=settings(train), steps=train.total_steps)
     return [head, *(_concept(number, concept) for number, concept in enumerate(train.concepts, 1))]
+
+
+def settings(train: Train) -> Words:
+    """Mode, method and base."""
+    method = f"{train.method} {train.rank}" if train.method == LORA else train.method
+    return _SETTINGS(mode=train.mode, method=method, model=train.model)
 
 
 def _concept(number: int, concept: Mapping[str, Any]) -> Words:
@@ -93,10 +93,8 @@ def line(train: Train, draft: int) -> str:
     return f'/train draft:{draft} steps:{train.total_steps} prompts:"{prompts}"'
 
 
-_HEAD = Words(
-    "**{name}** · {mode} · {method} · `{model}` · {steps} steps",
-    "**{name}** · {mode} · {method} · `{model}` · {steps} 스텝",
-)
+_HEAD = Words("**{name}** · {settings} · {steps} steps", "**{name}** · {settings} · {steps}스텝")
+_SETTINGS = Words("{mode} · {method} · `{model}`", "{mode} · {method} · `{model}`")
 _CONCEPT = Words(
     "{number}. **{name}**: {photos} photos, {masks} masks{good}{made}{weight} · {prompts}",
     "{number}. **{name}**: 사진 {photos}장, 마스크 {masks}개{good}{made}{weight} · {prompts}",

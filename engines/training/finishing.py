@@ -68,14 +68,6 @@ def _loss(value: float) -> str:
     return f"{value:.4f}"
 
 
-def _duration(seconds: float) -> Words:
-    if seconds < 90:
-        return Words(f"{seconds:.0f} s", f"{seconds:.0f}초")
-    if seconds < 5400:
-        return Words(f"{seconds / 60:.0f} min", f"{seconds / 60:.0f}분")
-    return Words(f"{seconds / 3600:.1f} h", f"{seconds / 3600:.1f}시간")
-
-
 def preview(run: Training) -> bytes:
     """The curves, and under them the newest samples, as JPEG."""
     curves = _picture(drawing.losses(run.record, 5.0, 2.6))
@@ -112,6 +104,7 @@ class Report:
     record: Record
     sheet: Image.Image | None
     card: dict[str, Any]
+    told: dict[str, Any]  # what the chat's report says of how it went
 
 
 def packing(run: Training, models: Path) -> Packing:
@@ -127,8 +120,8 @@ def packing(run: Training, models: Path) -> Packing:
         record=run.record,
         sheet=_sheet(run),
         card=export.card(run.request, run.base, run.concepts, _facts(run)),
+        told=_told(run),
     )
-    run.notes.append(_done(run))
     return lambda: _packed(report, models)
 
 
@@ -144,6 +137,17 @@ def _facts(run: Training) -> dict[str, Any]:
         "seconds": round(run.seconds, 1),
         "loss": {name: curve.mean.value for name, curve in own if curve.steps},
         "versions": pictures.versions(),
+    }
+
+
+def _told(run: Training) -> dict[str, Any]:
+    """The losses at the end, smoothed, and what happened on the way."""
+    own = zip(run.record.names, run.record.concepts, strict=True)
+    return {
+        "loss": run.record.whole.mean.value,
+        "concepts": {name: curve.mean.value for name, curve in own if curve.steps},
+        "rate": run.learner.rates.unet,
+        "notes": [[note.en, note.ko] for note in run.notes],
     }
 
 
@@ -175,7 +179,7 @@ def _artifacts(report: Report, curves: bytes) -> list[Artifact]:
     for kind, data in (shown | {"loss": curves}).items():
         path = recipe.write(report.folder / f"{kind}.png", data)
         size = _picture(data).size
-        made.append(Artifact(path, f"{name}-{kind}.png", "image/png", {}, *size))
+        made.append(Artifact(path, f"{name}-{kind}.png", "image/png", {"training": report.told}, *size))
     return made
 
 
@@ -202,20 +206,6 @@ def _hole(item: Item) -> Image.Image | None:
     return Image.fromarray(shown)
 
 
-def _done(run: Training) -> Words:
-    prompt = run.concepts[0].prompt
-    command = "txt2img" if run.request.mode == "normal" else "inpaint"
-    return _DONE(
-        name=run.request.save_as,
-        steps=run.timeline.steps,
-        time=_duration(run.seconds),
-        loss=_loss(run.record.whole.mean.value),
-        each=_each(run.record),
-        command=command,
-        prompt=prompt,
-    )
-
-
 def _json(data: Any) -> str:
     return json.dumps(data, ensure_ascii=False, indent=1)
 
@@ -230,8 +220,3 @@ _AWAY = Words(
 )
 _SAMPLING = Words("· drawing samples", "· 샘플 생성 중")
 _CLASS = Words("Making pictures of the class: {made}/{all}", "클래스 이미지 생성 중: {made}/{all}")
-_DONE = Words(
-    '`{name}` is trained: {steps} steps in {time}, loss {loss}{each}. Try it: /{command} model:{name} prompt:"{prompt}"',
-    "`{name}` 학습을 마쳤습니다. {steps}스텝, {time}, 손실 {loss}{each}. "
-    '사용해 보기: /{command} model:{name} prompt:"{prompt}"',
-)
