@@ -164,9 +164,8 @@ class Dispatcher:
                 raise
             if job.id in self._paused:
                 return self._outbox.show(job.id)
-            await self._attempt(
-                job, self._store.jobs.cancel(job.id, now=self._clock())
-            )  # mostly recorded already
+            cancelled = self._store.jobs.cancel(job.id, now=self._clock())  # mostly recorded already
+            await self._attempt(job, cancelled)
         except Exception:
             log.exception("job %d broke", job.id)
             await self._attempt(job, self._settle(job, Failed(_BUG(id=job.id))))
@@ -270,7 +269,8 @@ class Dispatcher:
             if event.trace:
                 log.error("job %d failed: %s\n%s", job.id, event.reason.en, event.trace)
             error = {"en": event.reason.en, "ko": event.reason.ko, "code": event.code}
-            await jobs.fail(job.id, error=error, seconds=now - (job.started or now), now=now)
+            shown = await leftovers.shown(self._store, self._folder(job), f"{job.command}-{job.id}")
+            await jobs.fail(job.id, error=error, seconds=now - (job.started or now), now=now, results=shown)
 
 
 def _make_room(folder: Path) -> None:

@@ -1,15 +1,20 @@
-"""What nobody needs any more: drafts that were never started, and the work folders of jobs that ended."""
+"""What jobs leave behind: pictures of those that failed, work folders, and drafts that were never started."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import shutil
+import struct
 from collections.abc import Callable, Container
+from contextlib import suppress
 from pathlib import Path
 
+from engines.engine import REPORT
 from engines.serving.attempts import ATTEMPT
+from storage import StorageError
 from storage.drafts import KEPT
+from storage.results import NewResult
 from storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -61,6 +66,23 @@ def _removed(folder: Path) -> bool:
         return False
     shutil.rmtree(folder, ignore_errors=True)
     return True
+
+
+async def shown(store: Store, folder: Path, name: str) -> list[NewResult]:
+    """The pictures that a failed run left of how far it came, stored; none where the disk is full."""
+    found = []
+    with suppress(OSError, StorageError):
+        for path in sorted((folder / REPORT).glob("*.png"), reverse=True):
+            width, height = await asyncio.to_thread(_size, path)
+            blob = await store.blobs.put_file(path, move=True)
+            found.append(NewResult(blob, f"{name}-{path.name}", "image/png", {}, width, height))
+    return found
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height, as the PNG's first chunk has them (IHDR, https://www.w3.org/TR/png/#11IHDR)."""
+    width, height = struct.unpack(">II", path.read_bytes()[16:24])
+    return width, height
 
 
 def resumable(folder: Path) -> bool:

@@ -11,6 +11,8 @@ from engines.events import Artifact
 from engines.requests import Request
 from engines.words import Refusal, Words
 
+REPORT = "report"  # folder in a work's: pictures of how far a run came that failed
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -93,7 +95,10 @@ class Engine(Protocol):
         ...
 
     def suspend(self, run: Any) -> None:
-        """Give the run's memory back: it ended, was cancelled, or must go on elsewhere from its checkpoint."""
+        """Give the run's memory back: it ended, was cancelled, or must go on elsewhere from its checkpoint.
+
+        A run that failed may leave PNGs in `work.folder / REPORT`, which are shown with the failure.
+        """
         ...
 
 

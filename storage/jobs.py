@@ -173,10 +173,14 @@ class Jobs:
 
         return await self._database.write(finish)
 
-    async def fail(self, id: int, *, error: dict[str, Any], seconds: float, now: float) -> Job | None:
-        """`queued | running → failed` with the answer to deliver."""
+    async def fail(
+        self, id: int, *, error: dict[str, Any], seconds: float, now: float, results: Sequence[NewResult] = ()
+    ) -> Job | None:
+        """`queued | running → failed` with the answer to deliver; `results` show how far it came."""
         return await self._database.write(
-            lambda db: _end(db, id, "failed", ("queued", "running"), now, seconds=seconds, error=error)
+            lambda db: _end(
+                db, id, "failed", ("queued", "running"), now, seconds=seconds, error=error, made=results
+            )
         )
 
     async def cancel(self, id: int, *, now: float) -> Job | None:

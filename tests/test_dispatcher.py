@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from chat import NOW, add_job
+from PIL import Image
 
 from bot.dispatcher import Dispatcher, Pace
-from engines.engine import Work
+from engines.engine import REPORT, Work
 from engines.events import Artifact, Event, Failed, Finished, Progress, Started
 from engines.words import Words
 from storage import Full
@@ -185,6 +186,20 @@ async def test_a_failure_is_told_with_its_reason(store: Store) -> None:
     async with running(store, Script(play)):
         failed = await ended(store, job)
     assert failed.error == {"en": "no memory", "ko": "메모리 부족", "code": "memory"}
+
+
+async def test_what_a_failed_run_left_of_how_far_it_came_is_kept_with_it(store: Store) -> None:
+    async def play(work: Work) -> AsyncGenerator[Event, None]:
+        (work.folder / REPORT).mkdir()
+        Image.new("RGB", (40, 30)).save(work.folder / REPORT / "loss.png")
+        yield Failed(Words("no numbers", "숫자가 아님"), "numbers")
+
+    job = await add_job(store)
+    async with running(store, Script(play)):
+        await ended(store, job)
+    (left,) = await store.results.of(job.id)
+    assert (left.name, left.media, left.width, left.height) == ("txt2img-1-loss.png", "image/png", 40, 30)
+    assert store.blobs.path(left.blob).is_file()
 
 
 async def test_a_stream_without_an_end_is_a_failure(store: Store) -> None:

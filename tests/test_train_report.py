@@ -84,25 +84,37 @@ def test_the_report_calls_its_asker_and_has_what_one_does_next() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "language", "more", "text", "actions"),
+    ("language", "reason", "text"),
     [
-        ("failed", "en", {"en": "The disk is full.", "code": "disk"}, "**#4 train failed.** The disk is full.",
-         ["resume", "reroll", "recipe"]),
-        ("failed", "ko", {"ko": "디스크가 찼습니다.", "code": "disk"},
-         "**#4 train 작업이 실패했습니다.** 디스크가 찼습니다.", ["resume", "reroll", "recipe"]),
-        ("failed", "en", {"en": "A photo is broken.", "code": "input"}, "**#4 train failed.** A photo is broken.",
-         ["reroll", "recipe"]),
-        ("cancelled", "en", None, "#4 train · cancelled", ["reroll", "recipe"]),
-        ("cancelled", "ko", None, "#4 train · 취소됨", ["reroll", "recipe"]),
+        ("en", "The disk is full.",
+         "**#4 train failed.** The disk is full.\nnut-scratch · defect · lora 8 · `mini-inpaint` · after 2 min 5 s"),
+        ("ko", "디스크가 찼습니다.",
+         "**#4 train 작업이 실패했습니다.** 디스크가 찼습니다.\n"
+         "nut-scratch · defect · lora 8 · `mini-inpaint` · 2분 5초 만에 중단"),
     ],
 )  # fmt: skip
-def test_an_end_without_a_model_is_a_line(
-    state: str, language: str, more: dict[str, str] | None, text: str, actions: list[str]
-) -> None:
-    said = ended(state, language, error=more)
+def test_a_failure_calls_too_and_shows_how_far_it_came(language: str, reason: str, text: str) -> None:
+    failed = job("failed", language, error={language: reason, "code": "disk"}, seconds=125.0)
+    said = replies.answer(failed, shown("train-4-samples.png", "train-4-loss.png"), limits=ROOMY)
     assert said.text == text
-    assert [b.action for b in said.buttons] == actions
-    assert (said.mention == "kim") == (state == "failed")
+    assert said.mention == "kim"
+    assert [b.action for b in said.buttons] == ["resume", "reroll", "recipe"]
+    assert [f.name for f in said.files] == ["train-4-samples.png", "train-4-loss.png"]
+
+
+def test_what_it_was_given_was_at_fault_and_it_would_be_again() -> None:
+    said = ended("failed", error={"en": "A photo is broken.", "code": "input"})
+    assert (
+        said.text == "**#4 train failed.** A photo is broken.\nnut-scratch · defect · lora 8 · `mini-inpaint`"
+    )
+    assert [b.action for b in said.buttons] == ["reroll", "recipe"]
+
+
+@pytest.mark.parametrize(("language", "text"), [("en", "#4 train · cancelled"), ("ko", "#4 train · 취소됨")])
+def test_a_cancelled_one_is_a_line_and_calls_nobody(language: str, text: str) -> None:
+    said = ended("cancelled", language)
+    assert (said.text, said.mention) == (text, "")
+    assert [b.action for b in said.buttons] == ["reroll", "recipe"]
 
 
 @pytest.mark.parametrize(

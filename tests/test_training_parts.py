@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +20,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engines.diffusion import latents
+from engines.engine import REPORT
 from engines.training import chance, concepts, copies, losses, record, rows, views
 from engines.training.accelerated import Accelerated
 from engines.training.concepts import Concept, Order, Shot
+from engines.training.finer import SCHEDULES
 from engines.training.learner import Step
 from engines.training.request import Train
 from engines.training.timeline import Timeline
@@ -325,6 +329,8 @@ def test_a_loss_that_is_no_number_stops_with_the_last_checkpoint_kept(trained: A
     assert all(torch.equal(p.nan_to_num(), broken[n].nan_to_num()) for n, p in run.learner.trained.items())
     assert not all(torch.equal(p.detach(), before[n]) for n, p in run.learner.trained.items())
     own.suspend(run)
+    left = {path.name for path in (tmp_path / "work" / REPORT).iterdir()}
+    assert left == {"samples.png", "loss.png"}, "how far it came is shown with the failure"
     from engines.training import checkpoints
 
     kept = checkpoints.newest(tmp_path / "work")
@@ -394,6 +400,7 @@ def test_a_cancelled_training_writes_nothing_and_a_stopped_one_its_last_step(
     run.cancelled = True
     own.suspend(run)
     assert not list((tmp_path / "work").glob("checkpoint-*"))
+    assert not (tmp_path / "work" / REPORT).exists()
     own, run, _ = trained(steps=6, save_every=5)
     learn(own, run, 2)
     own.suspend(run)
@@ -401,3 +408,60 @@ def test_a_cancelled_training_writes_nothing_and_a_stopped_one_its_last_step(
     own, run, _ = trained(steps=6, save_every=5)
     assert run.learnt == 2
     own.suspend(run)
+
+
+# ------------------------------------------------------------------ what is seen and asked of it
+
+
+def test_the_line_under_the_bar_and_the_preview_tell_how_it_goes(trained: Any) -> None:
+    own, run, _ = trained(steps=12)
+    while run.timeline.at(run.done).kind == "sample":
+        own.advance([run])
+    assert own.preview(run) is None, "nothing learnt, nothing to draw"
+    learn(own, run, 10)
+    number = r"\d\.\d{4}"
+    each = rf"\(thing-0 {number}, thing-1 {number}\)"
+    assert re.fullmatch(rf"Step 10/12 · loss {number} {each} · rate 1\.0e-03 · \d+\.\d GiB", run.note.en), (
+        run.note.en
+    )
+    assert re.fullmatch(rf"스텝 10/12 · 손실 {number} {each} · 학습률 1\.0e-03 · \d+\.\d GiB", run.note.ko), (
+        run.note.ko
+    )
+    shown = own.preview(run)
+    with Image.open(io.BytesIO(shown)) as picture:
+        assert picture.format == "JPEG"
+        assert picture.height > 260 + 2 * 32, "the curves, and under them a sample of each concept"
+    assert own.preview(run) is None, "only where there is something new"
+    own.suspend(run)
+
+
+def test_gradient_checkpointing_changes_no_number(trained: Any) -> None:
+    found = []
+    for saving in (False, True):
+        own, run, _ = trained(steps=2, gradient_checkpointing=saving, method="full", batch=2)
+        learn(own, run, 1)
+        found.append({name: p.detach().clone() for name, p in run.learner.trained.items()})
+        run.cancelled = True
+        own.suspend(run)
+    for name, weight in found[0].items():
+        assert torch.allclose(weight, found[1][name], atol=1e-6), name
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_rate_follows_its_schedule(trained: Any, schedule: str) -> None:
+    own, run, _ = trained(steps=8, schedule=schedule, warmup=2, learning_rate=1e-3)
+    rates = [run.learner.rate]
+    for _ in range(7):
+        run.learner.optimizer.step()
+        run.learner.schedule.step()
+        rates.append(run.learner.rate)
+    run.cancelled = True
+    own.suspend(run)
+    assert max(rates) == pytest.approx(1e-3)
+    assert (rates[0] == 0) == (schedule != "constant"), "it warms up, but a constant one"
+    assert (rates[-1] < 1e-3) == (not schedule.startswith("constant"))
+
+
+def test_eight_bits_without_a_gpu_are_refused_with_what_to_do(trained: Any) -> None:
+    with pytest.raises(Refusal, match="bitsandbytes"):
+        trained(adam8bit=True)

@@ -102,7 +102,9 @@ def answer(job: Job, shown: Sequence[Shown], *, limits: Limits) -> Message:
         return _done(job, shown, limits)
     if job.state == "failed":
         failed = _failed(job, limits)
-        return training_replies.broken(job, failed) if job.command == training_replies.TRAINING else failed
+        if job.command == training_replies.TRAINING:
+            return training_replies.broken(job, failed, shown, limits)
+        return failed
     return _ended(job, _WORDS[job.state])
 
 

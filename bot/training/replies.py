@@ -52,11 +52,19 @@ def unreviewed(job: Job, failed: Message) -> Message:
     return dataclasses.replace(failed, buttons=_buttons(job, "change", "discard"))
 
 
-def broken(job: Job, failed: Message) -> Message:
-    """A training failed: it can go on from its last checkpoint, but not where what it was given was at fault."""
-    if (job.error or {}).get("code") == "input":
-        return failed
-    return dataclasses.replace(failed, buttons=(*_buttons(job, "resume"), *failed.buttons))
+def broken(job: Job, failed: Message, shown: Sequence[Shown], limits: Limits) -> Message:
+    """A training failed: what it was and how far it came. It can go on from its last checkpoint, but not where what it
+    was given was at fault."""
+    train = Train.from_json(job.request)
+    what = [Words(*(cut(train.save_as, 60),) * 2), settings(train)]
+    what += [_AFTER(time=duration(job.seconds))] if job.seconds else []
+    again = () if (job.error or {}).get("code") == "input" else _buttons(job, "resume")
+    return dataclasses.replace(
+        failed,
+        text=cut(f"{failed.text}\n{dotted(what).of(job.language)}", limits.text),
+        files=_files(job, shown, limits),
+        buttons=(*again, *failed.buttons),
+    )
 
 
 def trained(job: Job, shown: Sequence[Shown], limits: Limits) -> Message:
@@ -144,6 +152,7 @@ _DONE = Words("**#{id} · {name} is trained**", "**#{id} · {name} 학습이 끝
 _TOOK = Words("{steps} steps in {time}", "{steps}스텝, {time}")
 _LOSS = Words("loss {loss}", "손실 {loss}")
 _AT_RATE = Words("learning rate {rate}", "학습률 {rate}")
+_AFTER = Words("after {time}", "{time} 만에 중단")
 _SEED = Words("seed {seed}", "시드 {seed}")
 _USE = {
     "inpaint": Words(

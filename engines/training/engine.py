@@ -157,6 +157,7 @@ class DreamBooth:
             except BaseException as error:
                 for mate in runs:
                     mate.learner.forget()
+                run.broke = True
                 run.over = isinstance(
                     error, Refusal
                 )  # it would break again: what it has is not worth keeping
@@ -165,9 +166,10 @@ class DreamBooth:
             try:
                 take()
             except BaseException:
-                run.over = True  # the weights have moved and the log has not, or the disk is full
+                run.over = run.broke = True  # the weights have moved and the log has not, or the disk is full
                 raise
             run.done += 1
+            run.broke = False
             run.note = finishing.note(run)
 
     def preview(self, run: Training) -> bytes | None:
@@ -191,7 +193,7 @@ class DreamBooth:
         return Origin(plan, found.path, found.licence)
 
     def suspend(self, run: Training) -> None:
-        """A checkpoint, where steps would be lost, and the memory back."""
+        """A checkpoint, where steps would be lost, and the memory back; of one that broke, a report of how far it came."""
         try:
             if not run.over and not run.cancelled and run.learnt > run.saved:
                 ticks.save(run, run.learnt)
@@ -202,6 +204,8 @@ class DreamBooth:
             for lease in run.leases:
                 self._close(lease)
             run.leases.clear()
+        if run.broke and not run.cancelled:
+            finishing.leave(run)
 
     def lend(self, run: Training) -> int:
         """The optimizer's state to the host: on a GPU to its memory, on the CPU to a mapped file."""

@@ -8,6 +8,7 @@ import resource
 import shutil
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from PIL import Image
 
 from engines import recipe
 from engines.diffusion import pictures
-from engines.engine import Packing
+from engines.engine import REPORT, Packing
 from engines.events import Artifact
 from engines.training import classes, drawing, export
 from engines.training.export import CARD, LIST, Made, Origin
@@ -174,13 +175,28 @@ def _packed(report: Report, models: Path) -> tuple[Artifact, ...]:
 def _artifacts(report: Report, curves: bytes) -> list[Artifact]:
     """The report's pictures, in the work's folder."""
     name = report.request.save_as
-    shown = {} if report.sheet is None else {"samples": drawing.png(report.sheet)}
     made = []
-    for kind, data in (shown | {"loss": curves}).items():
+    for kind, data in _drawn(report.sheet, curves).items():
         path = recipe.write(report.folder / f"{kind}.png", data)
         size = _picture(data).size
         made.append(Artifact(path, f"{name}-{kind}.png", "image/png", {"training": report.told}, *size))
     return made
+
+
+def _drawn(sheet: Image.Image | None, curves: bytes) -> dict[str, bytes]:
+    """What a report shows: the samples, where there are some, and the curves."""
+    return ({} if sheet is None else {"samples": drawing.png(sheet)}) | {"loss": curves}
+
+
+def leave(run: Training) -> None:
+    """What a training that broke shows of how far it came; nothing where it had learnt nothing, or the disk is full."""
+    if not run.record.whole.steps:
+        return
+    folder = run.work.folder / REPORT
+    with suppress(OSError):
+        folder.mkdir(exist_ok=True)
+        for kind, data in _drawn(_sheet(run), drawing.losses(run.record)).items():
+            recipe.write(folder / f"{kind}.png", data)
 
 
 def _sheet(run: Training) -> Image.Image | None:

@@ -52,6 +52,7 @@ class Training(Run):
     batch: int  # samples at once; halved where the memory is short
     saved: int = 0  # steps in the newest checkpoint
     over: bool = False  # nothing more to be saved: it is done, or broken
+    broke: bool = False  # a step failed
     halved: bool = False
     round: Round | None = None
     pictures: dict[int, list[Image.Image]] = field(default_factory=dict)  # after how many steps → samples
