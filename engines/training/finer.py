@@ -115,6 +115,17 @@ class Finer(Given):
         low=0.0,
         high=10.0,
     )
+    attention_weight: float = _finer(
+        "float",
+        Words(
+            "Weight of the defect's words looking at the mask; try 0.05 (defect)",
+            "결함 단어가 마스크를 보게 하는 비중. 예: 0.05 (defect)",
+        ),
+        Words("attention weight", "주의집중비중"),
+        0.0,
+        low=0.0,
+        high=10.0,
+    )
     full_masks: float = _finer(
         "float",
         Words("Share of samples whose mask is the whole picture", "마스크가 그림 전체인 샘플의 비율"),

@@ -6,7 +6,6 @@ the good photos as the prior class SeaS', the noise on the prompt's embedding MA
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ import torch
 from torch import nn
 
 from engines.models.memory import Parts
-from engines.training import chance, copies, losses, offload, rows
+from engines.training import attention, chance, copies, losses, offload, rows
 from engines.training.accelerated import Accelerated
 from engines.training.copies import Rates
 from engines.training.request import Train
@@ -122,33 +121,36 @@ class Learner:
         Raises:
             Refusal: the loss or the gradients are no numbers any more; the weights are as before.
         """
-        counts = Counter(row.part for batch in batches for row in batch)
-        weights = {
-            part: share / counts[part]
-            for part, share in rows.coefficients(self.request).items()
-            if counts[part]
-        }
+        shares = rows.shares(self.request, [row for batch in batches for row in batch])
         told: list[tuple[Row, float]] = []
         step = Step(rate=self.rate)
         try:
             for batch in batches:
-                told += self._batch(batch, sights, weights, step)
+                told += self._batch(batch, sights, shares, step)
             self._check(step)
         except BaseException:
             self.forget()
             raise
-        step.concepts = _by_concept(told)
+        step.concepts = rows.by_concept(told)
         return step
 
     def _batch(
-        self, batch: Sequence[Row], sights: Sights, weights: Mapping[rows.Part, float], step: Step
+        self, batch: Sequence[Row], sights: Sights, shares: Mapping[str, float], step: Step
     ) -> list[tuple[Row, float]]:
-        own = self.row_losses(batch, sights)
-        scale = torch.tensor([weights[row.part] for row in batch], device=own.device)
-        loss = (own * scale).sum()
-        self.accelerated.backward(loss)
+        with attention.watched(self.unet, any(row.defect for row in batch)) as maps:
+            own = self.row_losses(batch, sights)
+            scale = torch.tensor([shares[row.part] for row in batch], device=own.device)
+            loss = (own * scale).sum()
+            if maps:
+                loss = loss + shares[rows.LOOKS] * self._looks(maps, batch, sights)
+            self.accelerated.backward(loss)
         step.loss += float(loss.detach())
         return list(zip(batch, own.detach().tolist(), strict=True))
+
+    def _looks(self, maps: attention.Maps, batch: Sequence[Row], sights: Sights) -> torch.Tensor:
+        """The cross-attention term of a batch."""
+        masks = self._on([sights.see(row.ask).defect for row in batch])
+        return attention.losses(maps, batch, masks, self.parts.tokenizer).sum()
 
     def _check(self, step: Step) -> None:
         length = self.accelerated.clip(
@@ -263,15 +265,6 @@ def _weights(row: Row, defect: torch.Tensor, hole: torch.Tensor | None) -> torch
 def _there(value: _T | None) -> _T:
     assert value is not None, "an inpainting row without a hole"
     return value
-
-
-def _by_concept(told: list[tuple[Row, float]]) -> dict[int, float]:
-    """Each concept's mean loss over its own rows; prior rows are not the concept's."""
-    own: dict[int, list[float]] = {}
-    for row, loss in told:
-        if row.part in ("instance", "defect"):
-            own.setdefault(row.ask.concept, []).append(loss)
-    return {concept: sum(all) / len(all) for concept, all in sorted(own.items())}
 
 
 def _optimizer(request: Train, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

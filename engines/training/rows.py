@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,8 @@ from engines.training.request import DEFECT, NORMAL, Train
 from engines.training.views import Hole
 
 Part = Literal["instance", "defect", "object", "prior"]
+LOOKS = "looks"  # beside the parts: the cross-attention term
+LINKS = frozenset(("a", "an", "the", "with", "and", "of", "on", "in"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Row:
     prompt: str
     shaken: bool  # whether the prompt's embedding gets noise
     name: tuple[str, int, str]  # what its randomness is drawn for: ("row", sample, tag)
+    defect: str = ""  # the prompt's words that are to look at the defect, where that is learnt
 
 
 def of(sample: Sample, request: Train, concepts: Sequence[Concept]) -> list[Row]:
@@ -59,13 +63,23 @@ def _passes(request: Train, sample: Sample) -> list[tuple[Part, str, Hole]]:
 def _row(request: Train, concept: Concept, sample: Sample, part: Part, tag: str, hole: Hole) -> Row:
     defect = request.mode == DEFECT
     silent = defect and chance.unit(request.seed, "empty", sample.number, tag) < request.empty_prompts
+    looks = (
+        part == "defect" and not silent and request.attention_weight > 0 and concept.shots[sample.shot].mask
+    )
     return Row(
         Ask(concept.index, "shot", sample.shot, sample.variant, hole),
         part,
         "" if silent else concept.prompt,
         defect and not silent and request.prompt_noise > 0,
         ("row", sample.number, tag),
+        only_of_the_defect(concept.prompt, concept.class_prompt) if looks else "",
     )
+
+
+def only_of_the_defect(prompt: str, class_prompt: str) -> str:
+    """The prompt's words that the class's own has not; "" where there are none, or no class's."""
+    known = {word.casefold() for word in class_prompt.split()} | LINKS
+    return " ".join(word for word in prompt.split() if word.casefold() not in known) if class_prompt else ""
 
 
 def _beside(request: Train, concept: Concept, sample: Sample, place: int, which: int) -> Row:
@@ -87,3 +101,26 @@ def coefficients(request: Train) -> Mapping[Part, float]:
         "object": request.object_weight,
         "prior": request.prior_weight,
     }
+
+
+def shares(request: Train, drawn: Sequence[Row]) -> dict[str, float]:
+    """How much one row of each part counts in a step of the rows `drawn`: a part's loss is the mean over its rows.
+
+    So does the look of the rows whose prompt names the defect.
+    """
+    counts = Counter(row.part for row in drawn)
+    found: dict[str, float] = {
+        part: share / counts[part] for part, share in coefficients(request).items() if counts[part]
+    }
+    if looking := sum(bool(row.defect) for row in drawn):
+        found[LOOKS] = request.attention_weight / looking
+    return found
+
+
+def by_concept(told: Sequence[tuple[Row, float]]) -> dict[int, float]:
+    """Each concept's mean loss over its own rows; prior rows are not the concept's."""
+    own: dict[int, list[float]] = {}
+    for row, loss in told:
+        if row.part in ("instance", "defect"):
+            own.setdefault(row.ask.concept, []).append(loss)
+    return {concept: sum(all) / len(all) for concept, all in sorted(own.items())}
