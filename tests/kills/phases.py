@@ -11,17 +11,18 @@ PHASES = ("accept", "queued", "begin", "step", "record", "send")
 
 
 class Phases:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, names: tuple[str, ...] = PHASES) -> None:
+        self._names = names
         if not path.exists():
-            path.write_bytes(bytes(len(PHASES)))
+            path.write_bytes(bytes(len(names)))
         self._file = path.open("r+b")
-        self._map = mmap.mmap(self._file.fileno(), len(PHASES))
+        self._map = mmap.mmap(self._file.fileno(), len(names))
 
     def clear(self) -> None:
-        self._map[:] = bytes(len(PHASES))
+        self._map[:] = bytes(len(self._names))
 
     def add(self, phase: str, count: int) -> None:
-        at = PHASES.index(phase)
+        at = self._names.index(phase)
         self._map[at] = min(max(self._map[at] + count, 0), 255)
 
     @contextmanager
@@ -32,9 +33,13 @@ class Phases:
         finally:
             self.add(phase, -1)
 
+    def count(self, phase: str) -> int:
+        """How often it is inside; where only `add` is called, how often it has been, up to 255."""
+        return self._map[self._names.index(phase)]
+
     def now(self) -> set[str]:
         """The phases that it is inside now; those that it was in when it was killed."""
-        return {phase for phase, count in zip(PHASES, self._map[:], strict=True) if count}
+        return {phase for phase, count in zip(self._names, self._map[:], strict=True) if count}
 
     def close(self) -> None:
         self._map.close()
