@@ -241,9 +241,8 @@ class Discord:
         text = text_of(payload)
         allowed = payload.get("allowed_mentions") or {}
         named = set(re.findall(r"<@!?(\d+)>", text))
-        notified = sorted(
-            named if "users" in allowed.get("parse", []) else named & set(allowed.get("users", []))
-        )
+        users = {str(user) for user in allowed.get("users", [])}  # discord.py sends them as numbers
+        notified = sorted(named if "users" in allowed.get("parse", []) else named & users)
         kept = Kept(self._snowflake(), payload, nonce, time.time(), notified, files, said=[text])
         self.messages[kept.id] = kept
         return answer(self._shown(kept, nonce=True))
