@@ -5,9 +5,11 @@ A proof of shapes: names, classes, keys, head counts, projections, channels. Wha
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -55,6 +57,8 @@ def save(folder: Path, base: str, channels: int = 4, *, v_prediction: bool = Fal
     """A diffusers folder as the hub has it."""
     parts = narrow(base, channels, v_prediction=v_prediction)
     architectures.write(folder, {}, channels)
+    told = {**architectures.index(channels), "_diffusers_version": diffusers.__version__}  # the hub's say it
+    (folder / "model_index.json").write_text(json.dumps(told))
     for role, module in modules(parts, seed).items():
         module.save_pretrained(folder / role)
     PNDMScheduler.from_config(parts["scheduler"]).save_pretrained(folder / "scheduler")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shapes
 import torch
 import training_world as world
 from engine_conformance import Conformance
@@ -108,6 +109,30 @@ def test_plain_diffusers_loads_what_comes_out(
     assert set(card["files"]) | {"model.json"} == listed
     assert {"concepts_list.json", "training_log.csv", "loss.png", "samples/samples.png"} <= listed
     assert str(tmp_path) not in "".join(p.read_text() for p in made.rglob("*.json")), "a path of this machine"
+
+
+@pytest.mark.parametrize(
+    ("base", "channels", "mode", "v_prediction"),
+    [
+        pytest.param("sd1", 4, "normal", False, id="1.5"),
+        pytest.param("sd1", 9, "defect", False, id="1.5-inpainting"),
+        pytest.param("sd2", 4, "normal", True, id="2"),
+        pytest.param("sd2", 9, "defect", False, id="2-inpainting"),
+    ],
+)
+def test_the_real_shapes_can_be_learnt_from(
+    data: Any, tmp_path: Path, base: str, channels: int, mode: str, v_prediction: bool
+) -> None:
+    import diffusers
+
+    told, files = data
+    shapes.save(tmp_path / "models" / "shape", base, channels, v_prediction=v_prediction)
+    request = world.train(model="shape", mode=mode, steps=1, text_encoder=True, concepts=tuple(told[:1]))
+    world.made(world.engine(tmp_path / "models"), world.work(tmp_path / "work", request, files))
+    kind = diffusers.StableDiffusionPipeline if channels == 4 else diffusers.StableDiffusionInpaintPipeline
+    pipe = kind.from_pretrained(tmp_path / "models" / "shape", safety_checker=None)
+    pipe.load_lora_weights(tmp_path / "models" / "mine", adapter_name="mine")
+    assert pipe.get_list_adapters() == {"unet": ["mine"], "text_encoder": ["mine"]}
 
 
 def test_what_was_not_trained_is_the_bases_own_files(
