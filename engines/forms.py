@@ -67,7 +67,9 @@ class Form:
     @classmethod
     def params(cls) -> dict[str, Param]:
         """Field name → how it looks, in the order written."""
-        return {f.name: f.metadata["param"] for f in fields(cls) if "param" in f.metadata}
+        if cls not in _params:
+            _params[cls] = {f.name: f.metadata["param"] for f in fields(cls) if "param" in f.metadata}
+        return dict(_params[cls])
 
     @classmethod
     def fill(cls, values: Mapping[str, Any]) -> tuple[Self, tuple[Words, ...]]:
@@ -150,6 +152,9 @@ def _number(said: str, kind: Kind) -> float:
     """As people write them: `7,5` and `7.5`; `1,000` is a thousand where only whole numbers can be meant."""
     grouped = kind == "int" and re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+", said.strip())
     return float(said.replace(",", "" if grouped else "."))
+
+
+_params: dict[type[Form], dict[str, Param]] = {}  # looked up for every job: a form does not change
 
 
 def _short(number: float) -> str:

@@ -534,6 +534,16 @@ def test_masks_that_will_not_do(
     assert all(leases == 0 for _, _, leases in cv2.models.held())
 
 
+def test_the_photo_is_read_before_it_is_the_devices_turn(cv2: Studio) -> None:
+    work = cv2.work(photo_of("RGB", 60, 50), mask_of(60, 50, (5, 5, 4, 4)))
+    cv2.engine.prepare(work)
+    for file in cv2.files.values():
+        file.unlink()
+    cv2.engine.suspend(cv2.engine.begin(work))
+    with pytest.raises(Refusal, match="no longer stored"):
+        cv2.engine.begin(work)
+
+
 def test_a_photo_that_is_gone(cv2: Studio) -> None:
     work = cv2.work(photo_of("RGB", 60, 50), mask_of(60, 50, (5, 5, 9, 9)))
     cv2.files[work.request.blobs[0]].unlink()

@@ -166,6 +166,26 @@ def test_inpainting_leaves_the_photo_alone_outside_the_mask(desk: Desk, model: s
     assert not changed.any()
 
 
+def test_photo_and_mask_are_read_and_cut_before_it_is_the_devices_turn(desk: Desk, tmp_path: Path) -> None:
+    desk.photo("p", noise(150, 90))
+    desk.photo("m", spot(150, 90, (100, 40, 103, 70)))
+    asked = Inpaint(prompt="a scratch", model="nine", image="p", mask="m", steps=2, seed=1)
+    work = Work(1, "anna", asked, tmp_path, desk.files)
+    before = desk.begin(asked)
+    desk.engine.prepare(work)
+    for file in desk.files.values():
+        file.unlink()
+    run = desk.engine.begin(work)
+    assert run.frame.size == before.frame.size
+    assert run.state is not None
+    assert before.state is not None
+    assert torch.equal(run.state.latents, before.state.latents)
+    for one in (run, before):
+        desk.engine.suspend(one)
+    with pytest.raises(Refusal, match="no longer stored"):
+        desk.engine.begin(work)  # what was read is kept for one beginning
+
+
 def test_img2img_takes_a_photo_of_any_size(desk: Desk) -> None:
     desk.photo("large", noise(700, 350, "RGBA"))
     (made,), run = desk.make(Img2Img(prompt="x", model="four", image="large", steps=4, seed=1, strength=0.5))

@@ -17,7 +17,8 @@ from bot.pictures.reading import PictureReader
 from engines.devices import memory_used, probe
 from engines.engine import Work
 from engines.events import Progress
-from engines.models.memory import Blueprint, Models, Piece, Resident
+from engines.models.memory import Blueprint, Models, Piece
+from engines.models.room import Resident
 from engines.serving.pool import DeviceStatus, Held, Pool
 
 GB = 10**9

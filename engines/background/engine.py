@@ -7,11 +7,8 @@ After it, on other threads too: the mask grown, the picture composed and written
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +22,7 @@ from engines.background.request import RemoveBackground
 from engines.engine import Packing, Run, Work
 from engines.events import Artifact
 from engines.models.memory import Lease, Models
+from engines.prepared import Prepared
 from engines.words import Refusal, Words
 
 HAZY = 0.04  # of a picture: soft edges have less
@@ -59,8 +57,7 @@ class RemoveBackgrounds:
     def __init__(self, models: Models, find: networks.Find) -> None:
         self._models = models
         self._find = find
-        self._lock = threading.Lock()
-        self._seen: OrderedDict[tuple[Path, str], Seen] = OrderedDict()
+        self._seen = Prepared[Seen](KEPT)
 
     def prepare(self, work: Work) -> None:
         """Off the device's thread: all that is slow and needs no device."""
@@ -69,11 +66,7 @@ class RemoveBackgrounds:
         self._models.expect(request.model, request.name, plan)
         name = plan.name
         networks.import_libraries(name)
-        seen = _look(work, name)
-        with self._lock:
-            self._seen[_key(work)] = seen
-            while len(self._seen) > KEPT:
-                self._seen.popitem(last=False)
+        self._seen.put(work, _look(work, name))
 
     def prefetch(self, work: Work, wanted: Callable[[], bool]) -> None:
         """Read the network into main memory, off the device's thread; an ONNX session cannot move from there."""
@@ -87,8 +80,7 @@ class RemoveBackgrounds:
 
     def begin(self, work: Work) -> Cutting:
         request = _asked(work)
-        with self._lock:
-            seen = self._seen.pop(_key(work), None)
+        seen = self._seen.take(work)
         lease = self._models.take(self._find(request.model))
         try:
             name = lease.parts.name
@@ -143,10 +135,6 @@ def _asked(work: Work) -> RemoveBackground:
 def _waiting(run: Cutting) -> Seen:
     assert run.seen is not None, "a suspended run cannot go on"
     return run.seen
-
-
-def _key(work: Work) -> tuple[Path, str]:
-    return work.folder, _asked(work).image
 
 
 def _look(work: Work, name: str) -> Seen:

@@ -24,10 +24,12 @@ from engines.compose import Bits, Box
 from engines.engine import Packing, Run, Work
 from engines.events import Artifact
 from engines.models.memory import Blueprint, Lease, Models
+from engines.prepared import Prepared
 from engines.requests import Cleanup as Asked
 from engines.words import Refusal, Words
 
 ROW = 512 * 512  # pixels that count as one row of a step
+KEPT = 16  # photos read that wait to begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,13 @@ class Cleaner:
     def __init__(self, models: Models, read: Callable[[str], Blueprint]) -> None:
         self._models = models
         self._read = read
+        self._sheets = Prepared[Sheet](KEPT)
 
     def prepare(self, work: Work) -> None:
-        """Import IOPaint and fetch the model, off the device's thread."""
+        """Import IOPaint, fetch the model, read photo and mask, off the device's thread."""
         request = _asked(work)
         self._models.expect(request.model, request.name, self._read(request.model))
+        self._sheets.put(work, sheet_of(work, request))
 
     def prefetch(self, work: Work, wanted: Callable[[], bool]) -> None:
         """Nothing more: OpenCV has no weights, and LaMa's TorchScript is made on the device it is for."""
@@ -100,9 +104,9 @@ class Cleaner:
         return self._models.ready(request.model, request.name)
 
     def begin(self, work: Work) -> Cleaning:
-        """The photo read and its mask cut into regions. Raises `Refusal` for a photo or mask that will not do."""
+        """The mask cut into regions, and the photo read, unless `prepare` did. Raises `Refusal` for a photo or mask that will not do."""
         request = _asked(work)
-        sheet = sheet_of(work, request)
+        sheet = self._sheets.take(work) or sheet_of(work, request)
         lease = self._models.take(self._read(request.model))
         total = len(sheet.regions.regions)
         run = Cleaning(work=work, total=total, lease=lease, request=request, sheet=sheet, mends=[])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
@@ -30,7 +30,18 @@ class Frame:
     patch: Patch | None = None  # inpainting
 
 
-def framed(parts: Parts, work: Work) -> tuple[Frame, list[Words]]:
+class Sizes(Protocol):
+    """What a model makes: `Parts`, and the `Blueprint` they come from, know it."""
+
+    @property
+    def native(self) -> int: ...
+    @property
+    def scale(self) -> int: ...
+    @property
+    def multiple(self) -> int: ...
+
+
+def framed(parts: Sizes, work: Work) -> tuple[Frame, list[Words]]:
     """The frame of a request, and sentences about sizes that had to change. Raises `Refusal`."""
     request = work.request
     if isinstance(request, Inpaint):
@@ -43,14 +54,14 @@ def framed(parts: Parts, work: Work) -> tuple[Frame, list[Words]]:
     return Frame((size[0], size[1])), [] if size == asked else [_RESIZED(size=_by(size))]
 
 
-def _hole(parts: Parts, work: Work, request: Inpaint) -> Frame:
+def _hole(parts: Sizes, work: Work, request: Inpaint) -> Frame:
     if not request.mask:
         raise Refusal(_NO_MASK)
     patch = compose.cut(
         _opened(work, request.image),
         _opened(work, request.mask),
         native=parts.native,
-        multiple=multiple(parts),
+        multiple=parts.multiple,
         grow=request.grow,
         feather=request.feather,
         invert=request.invert,
@@ -58,11 +69,11 @@ def _hole(parts: Parts, work: Work, request: Inpaint) -> Frame:
     return Frame(patch.size, patch=patch)
 
 
-def _photo(parts: Parts, work: Work, request: Img2Img) -> tuple[Frame, list[Words]]:
+def _photo(parts: Sizes, work: Work, request: Img2Img) -> tuple[Frame, list[Words]]:
     photo = compose.flattened(_opened(work, request.image))
     width, height = photo.size
     own = parts.native * parts.native
-    size = compose.fitted(width, height, min(max(width * height, own), LARGEST * own), multiple(parts))
+    size = compose.fitted(width, height, min(max(width * height, own), LARGEST * own), parts.multiple)
     if size == photo.size:
         return Frame(size, photo), []
     return Frame(size, photo.resize(size, Image.Resampling.LANCZOS)), [_RESIZED(size=_by(size))]
@@ -75,12 +86,6 @@ def _opened(work: Work, blob: str) -> Image.Image:
     with Image.open(path) as picture:
         picture.load()
         return picture
-
-
-def multiple(parts: Parts) -> int:
-    """What a picture's sides should be divisible by: whole cells at the UNet's coarsest level."""
-    levels = len(parts.unet.config.block_out_channels)
-    return int(parts.scale * 2 ** (levels - 1))
 
 
 def started(

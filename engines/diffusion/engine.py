@@ -20,8 +20,11 @@ from engines.diffusion.previews import Glimpse, Previews
 from engines.diffusion.prompts import Prompts
 from engines.engine import Ending, Made, Run, Work
 from engines.models.memory import Lease, Models, Parts
+from engines.prepared import Prepared
 from engines.requests import Diffusion as Asked
 from engines.words import Refusal, Words
+
+KEPT = 16  # photos read and cut that wait to begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +81,14 @@ class Diffusion:
         self._unets = unets or Unets()
         self._prompts = Prompts()
         self._previews = previews or Previews()
+        self._frames = Prepared[tuple[begins.Frame, list[Words]]](KEPT)
 
     def prepare(self, work: Work) -> None:
-        """Fetch and hash the model, off the device's thread."""
+        """Fetch and hash the model, read photo and mask, off the device's thread."""
         request = _asked(work)
-        self._models.prepare(request.model, request.name)
+        plan = self._models.prepare(request.model, request.name)
         self._previews.prepare()
+        self._frames.put(work, begins.framed(plan, work))
 
     def prefetch(self, work: Work, wanted: Callable[[], bool]) -> None:
         """Read the model into main memory, off the device's thread."""
@@ -118,7 +123,7 @@ class Diffusion:
         guidance = parts.guidance if request.guidance is None else request.guidance
         request = replace(request, guidance=guidance)  # so that the recipe tells it
         scheduler = samplers.build(request.sampler, parts.scheduler_config, request.steps)
-        frame, notes = begins.framed(parts, work)
+        frame, notes = self._frames.take(work) or begins.framed(parts, work)
         timesteps = samplers.enter(scheduler, request.steps, getattr(request, "strength", 1.0))
         generators, start = begins.started(parts, request, scheduler, frame, timesteps[:1])
         text, cut = begins.told(parts, self._prompts, request)

@@ -45,7 +45,10 @@ from engines.interrogation.phrase_tables import Pace, Table
 from engines.interrogation.phrases import FLAVORS, phrase_list
 from engines.interrogation.told import told_of
 from engines.models.memory import Blueprint, Lease, Models
+from engines.prepared import Prepared
 from engines.words import Refusal, Words
+
+KEPT = 16  # pictures read that wait to begin
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,10 +84,12 @@ class Interrogation:
         self._models, self._find = models, find
         self._folder, self._device = folder, device
         self._paces: dict[str, Pace] = {}
+        self._pictures = Prepared[Image.Image](KEPT)
 
     def prepare(self, work: Work) -> None:
-        """Fetch and hash the models, off the device's thread."""
+        """Fetch and hash the models, read the picture, off the device's thread."""
         request = _asked(work)
+        self._pictures.put(work, _opened(work, request.image))
         found = self._find.clip(request.model)
         self._models.expect(*_models_of(request), self._plan(request, found, _sort(request, found)))
 
@@ -99,7 +104,7 @@ class Interrogation:
     def begin(self, work: Work) -> Reading:
         """Raises `Refusal` for a picture that is gone, or models that cannot be had."""
         request = _asked(work)
-        picture = _opened(work, request.image)
+        picture = self._pictures.take(work) or _opened(work, request.image)
         found = self._find.clip(request.model)
         sort = _sort(request, found)
         lease = self._models.take(self._plan(request, found, sort))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -135,7 +135,7 @@ def find(
     return chosen([m for m in known(folder, paths) if m.name not in hidden], name, kind)
 
 
-def chosen(models: Sequence[Model], name: str, kind: str | None) -> Model:
+def chosen(models: list[Model], name: str, kind: str | None) -> Model:
     """As `find`, of these `models`."""
     names = {old.casefold(): m for m in models for old in m.formerly}
     names |= {alias: m for m in models for alias in spellings(m)}

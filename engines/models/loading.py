@@ -123,6 +123,7 @@ def blueprint(
         in_channels=unet["in_channels"],
         native=scale * (side if isinstance(side, int) else min(side)),
         scale=scale,
+        multiple=scale * 2 ** (len(unet["block_out_channels"]) - 1),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 from engines.models.host import HostCache, always
-from engines.models.room import Attaches, Place, check, leaving, put_on, twice
+from engines.models.room import Attaches, Place, Resident, check, leaving, put_on, twice
 
 T = TypeVar("T")
 ROLES = ("tokenizer", "text_encoder", "vae", "unet")  # of a diffusion model's pieces
@@ -41,6 +41,7 @@ class Blueprint:
     in_channels: int = 4  # 9 = made for inpainting: [latents, mask, masked photo]
     native: int = 512  # the side in pixels it was trained at
     scale: int = 8  # pixels a latent cell
+    multiple: int = 64  # pixels: a picture's sides are whole cells at the UNet's coarsest level
     prompt_noise: float = 0.0  # on the prompt's embedding, in its standard deviations, as it was trained with
 
     def parts(self, things: Mapping[str, Any], device: str, dtype: str) -> Parts:
@@ -54,6 +55,7 @@ class Blueprint:
             in_channels=self.in_channels,
             native=self.native,
             scale=self.scale,
+            multiple=self.multiple,
             device=device,
             dtype=dtype,
             hashes={piece.role: piece.hash for piece in self.pieces},
@@ -76,6 +78,7 @@ class Parts:
     in_channels: int
     native: int
     scale: int
+    multiple: int
     device: str
     dtype: str  # "float32", "bfloat16", "float16"
     hashes: Mapping[str, str]  # role → the piece's hash
@@ -90,15 +93,6 @@ class Parts:
     def adapter(self) -> str:
         """The LoRA that this model's rows of a batch want on the shared modules; "" for none."""
         return self.hashes.get("lora", "")
-
-
-@dataclass(frozen=True, slots=True)
-class Resident:
-    """A model in memory, for people who look."""
-
-    name: str
-    size: int  # bytes of its pieces; those of several models count for the one that used them last
-    busy: bool  # somebody works with it
 
 
 @dataclass(slots=True)
@@ -162,9 +156,10 @@ class Models:
         self._known: dict[tuple[str, str], Blueprint] = {}  # what `prepare` found: name and kind → plan
         self._held: OrderedDict[str, _Held] = OrderedDict()  # by hash, least recently used first
 
-    def prepare(self, name: str, kind: str) -> None:
+    def prepare(self, name: str, kind: str) -> Blueprint:
         """Fetch and hash what `lease` will need. For another thread, so that the device need not wait."""
-        self.expect(name, kind, self._read(name, kind))
+        self.expect(name, kind, plan := self._read(name, kind))
+        return plan
 
     def expect(self, name: str, kind: str, plan: Blueprint) -> None:
         """As `prepare`, for a plan that `take` will be asked for."""

@@ -22,6 +22,15 @@ class Place:
     on: tuple[str, ...] = ()  # hashes of the pieces it is put on: it goes when one of them does
 
 
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A model in memory, for people who look."""
+
+    name: str
+    size: int  # bytes of its pieces; those of several models count for the one that used them last
+    busy: bool  # somebody works with it
+
+
 class Attaches(Protocol):
     """What a piece that is put on others (a LoRA) loads."""
 

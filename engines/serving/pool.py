@@ -13,7 +13,8 @@ from engines import failures
 from engines.devices import Device, memory_used, model_budget
 from engines.engine import Work
 from engines.events import Event
-from engines.models.memory import Models, Resident
+from engines.models.memory import Models
+from engines.models.room import Resident
 from engines.requests import Request
 from engines.serving.ahead import Ahead
 from engines.serving.lane import Lane, Pace
