@@ -233,10 +233,15 @@ def _main(form: type[Form]) -> str:
     return next(required, next(iter(params), ""))
 
 
-def _names(form: type[Form]) -> dict[str, str]:
+def _names(form: type[Form]) -> Mapping[str, str]:
     """Every spelling of a field's name → the field."""
-    known = form.params().items()
-    return {_folded(said): name for name, p in known for said in (name, p.label.ko, *p.aliases)}
+    if form not in _spelt:
+        known = form.params().items()
+        _spelt[form] = {_folded(said): name for name, p in known for said in (name, p.label.ko, *p.aliases)}
+    return _spelt[form]
+
+
+_spelt: dict[type[Form], Mapping[str, str]] = {}
 
 
 def _folded(name: str) -> str:

@@ -64,7 +64,7 @@ SELECT count(*) FROM jobs AS other, (SELECT turn, id FROM jobs WHERE id = ? AND 
 WHERE other.state = 'queued' AND (other.turn, other.id) < (mine.turn, mine.id)
 """
 LINE = f"SELECT {COLUMNS} FROM jobs WHERE state = 'queued' ORDER BY turn, id LIMIT ?"
-QUEUED = "SELECT count(*) FROM jobs WHERE state = 'queued'"
+QUEUED = "SELECT count(*) FROM jobs INDEXED BY jobs_in_line WHERE state = 'queued'"
 RUNNING = f"SELECT {COLUMNS} FROM jobs WHERE state = 'running' ORDER BY turn, id"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from chat import NOW, add_job
 
-from storage import Missing, history, jobs_sql
+from storage import Missing, history, jobs_sql, usage
 from storage.jobs import Job
 from storage.results import NewResult
 from storage.store import Store
@@ -231,6 +231,7 @@ async def test_blob_names_are_no_words(store: Store) -> None:
         (jobs_sql.RUNNING, "jobs_at_work"),
         (jobs_sql.GET, "PRIMARY KEY"),
         (jobs_sql.LATELY, "jobs_done"),
+        (jobs_sql.QUEUED, "jobs_in_line"),
     ],
 )
 async def test_the_queue_is_read_through_an_index(store: Store, query: str, index: str) -> None:
@@ -240,7 +241,15 @@ async def test_the_queue_is_read_through_an_index(store: Store, query: str, inde
     )
     assert any(index in line for line in plan)
     assert not any("TEMP B-TREE" in line for line in plan)
-    assert not any(line == "SCAN jobs" for line in plan)
+    assert not any(line.startswith("SCAN jobs") and index not in line for line in plan), plan
+
+
+@pytest.mark.parametrize("owner", ["person", "department"])
+async def test_what_one_has_open_is_counted_by_the_short_indexes(store: Store, owner: str) -> None:
+    query = f"EXPLAIN QUERY PLAN {usage.OPEN.format(owner=owner)}"
+    plan = await store.database.read(lambda db: [row["detail"] for row in db.execute(query, {"who": "p"})])
+    looks = [line for line in plan if "jobs" in line]
+    assert looks == ["SCAN jobs USING INDEX jobs_in_line", "SCAN jobs USING INDEX jobs_at_work"]
 
 
 async def test_what_a_person_has_open_is_read_through_an_index(store: Store) -> None:
