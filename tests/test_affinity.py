@@ -35,8 +35,8 @@ def _model(work: Work) -> str:
     return work.request.group
 
 
-def ticket(number: int, model: str, shelf: Toy) -> Ticket:
-    made = Ticket(Work(number, "anna", Count(group=model), Path()), stream=Any, gone=lambda: None)  # type: ignore[arg-type]
+def ticket(number: int, model: str, shelf: Toy, person: str = "anna") -> Ticket:
+    made = Ticket(Work(number, person, Count(group=model), Path()), stream=Any, gone=lambda: None)  # type: ignore[arg-type]
     made.engine = shelf
     return made
 
@@ -50,7 +50,7 @@ def test_nobody_is_passed_over_more_often_than_the_bound(life: list[tuple[str, i
     for _, arrivals in [*life, *(("", len(life)) for _ in life)]:
         line.extend(arriving.popleft() for _ in range(min(arrivals, len(arriving))))
         if line:
-            began.append(next_of(line, bound))
+            began.append(next_of(line, bound=bound))
             shelf.model = _model(began[-1].work)
     assert sorted(t.work.id for t in began) == list(range(len(life))), "each begins, once"
     order = [t.work.id for t in began]
@@ -61,6 +61,31 @@ def test_nobody_is_passed_over_more_often_than_the_bound(life: list[tuple[str, i
         assert mine == sorted(mine), "within one model it is a line"
     if bound == 0:
         assert order == sorted(order)
+
+
+def test_who_has_nothing_on_the_device_begins_before_a_hogs_next() -> None:
+    shelf = Shelf()
+    shelf.model = "a"
+    line = deque(ticket(number, "a", shelf, "hog") for number in range(8))
+    line.append(ticket(8, "b", shelf, "new"))
+    line.append(ticket(9, "b", shelf, "new"))
+    order = [next_of(line, at_work={"hog"}).work.id, next_of(line, at_work={"hog", "new"}).work.id]
+    assert order == [8, 0], "a newcomer, cold or not; their second work is in line again"
+
+
+@given(st.lists(st.sampled_from("hkn"), min_size=1, max_size=40), st.integers(0, 5))
+def test_newcomers_pass_nobody_over_too_often(people: list[str], bound: int) -> None:
+    shelf, at_work = Shelf(), list[str]()
+    line = deque(ticket(number, "a", shelf, person) for number, person in enumerate(people))
+    order = []
+    while line:
+        order.append(next_of(line, at_work, bound))
+        at_work = [*at_work, order[-1].work.person][-2:]  # two seats
+    ids = [one.work.id for one in order]
+    assert all(sum(later > number for later in ids[:at]) <= bound for at, number in enumerate(ids))
+    for person in "hkn":
+        mine = [one.work.id for one in order if one.work.person == person]
+        assert mine == sorted(mine)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1), st.integers(0, 5))

@@ -64,8 +64,8 @@ def test_a_picture_is_made_though_its_actor_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen(argv, stdout=pipe, stderr=pipe, cwd=ROOT, env=CLEAN, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        actors: list[int] = []
-        reading = threading.Thread(target=_actors, args=(process.stderr, actors))
+        actors, log = list[int](), list[str]()
+        reading = threading.Thread(target=_actors, args=(process.stderr, actors, log))
         reading.start()
         told = []
         for line in process.stdout:
@@ -74,7 +74,7 @@ def test_a_picture_is_made_though_its_actor_is_killed(tmp_path: Path) -> None:
                 os.kill(actors[0], signal.SIGKILL)
                 actors.append(0)
         reading.join()
-    assert process.returncode == 0
+    assert process.returncode == 0, f"{told[-3:]}\n{''.join(log[-20:])}"
     assert actors[1] == 0, "it was killed"
     assert len(actors) == 3, "and started anew"
     (finished,) = [one for one in told if one["event"] == "finished"]
@@ -82,8 +82,9 @@ def test_a_picture_is_made_though_its_actor_is_killed(tmp_path: Path) -> None:
     assert not any((tmp_path / "data" / "work").iterdir())
 
 
-def _actors(stderr: IO[str], found: list[int]) -> None:
-    """The processes that the log tells of."""
+def _actors(stderr: IO[str], found: list[int], log: list[str]) -> None:
+    """The processes that the log tells of, and the log."""
     for line in stderr:
+        log.append(line)
         if told := re.search(r"ray:0 is on .*, process (\d+)", line):
             found.append(int(told[1]))

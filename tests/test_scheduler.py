@@ -52,6 +52,11 @@ def test_nobody_steps_when_nobody_is_there() -> None:
     assert Scheduler().choose() == []
 
 
+def test_people_are_those_who_wait_for_their_runs() -> None:
+    scheduler = joined(Scheduler(), a_run("kim"), a_run("kim"), a_run("lee", background=True))
+    assert scheduler.people == {"kim"}
+
+
 def test_runs_of_one_key_step_together_and_others_do_not() -> None:
     a, b, c = a_run("kim", key="x"), a_run("lee", key="x"), a_run("park", key="y")
     scheduler = joined(Scheduler(ROWS), a, b, c)

@@ -1,12 +1,13 @@
-"""Whose model is on the device already may begin first, but nobody is passed over more than a few times.
+"""Who has nothing on the device begins first, then whose model is there already; nobody is passed over often.
 
-A switch of models costs seconds; so works that wait take a work of the model at hand before them, `BOUND` times at
-most each. The order of works of one model never changes, and nobody waits for ever (tests/test_affinity.py).
+A switch of models costs seconds; so works that wait take a work of the model at hand before them, and a hog's works one
+of a newcomer, `BOUND` times at most each. The order of one person's works of one model never changes, and nobody waits
+for ever (tests/test_affinity.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from engines.engine import Prefetches
@@ -38,10 +39,15 @@ def choose(ready: Sequence[bool], passed: Sequence[int], bound: int = BOUND) -> 
     return 0
 
 
-def next_of(line: Line, bound: int = BOUND) -> Ticket:
-    """Take out of the line who begins now; those before it have been passed over once more."""
+def next_of(line: Line, at_work: Collection[str] = (), bound: int = BOUND) -> Ticket:
+    """Take out of the line who begins now; those before it have been passed over once more.
+
+    `at_work`: people who have a run on the device.
+    """
     tickets = [line[at] for at in range(len(line))]
-    at = choose([_ready(ticket) for ticket in tickets], [ticket.passed for ticket in tickets], bound)
+    new = [ticket.work.person not in at_work for ticket in tickets]
+    first = new if at_work and any(new) else [_ready(ticket) for ticket in tickets]
+    at = choose(first, [ticket.passed for ticket in tickets], bound)
     for ticket in tickets[:at]:
         ticket.passed += 1
     del line[at]

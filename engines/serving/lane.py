@@ -166,7 +166,7 @@ class Lane:
             if self._ending and (self._ends_next or not begins):
                 self._end(self._ending.popleft())
             elif begins:
-                self._begin(next_of(self._waiting))
+                self._begin(next_of(self._waiting, self._scheduler.people))
             else:
                 return
             self._ends_next = not self._ends_next

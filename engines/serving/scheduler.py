@@ -76,6 +76,11 @@ class Scheduler:
         """Everything that has joined and not left."""
         return [*self._classes[FRONT].runs, *self._classes[BACK].runs]
 
+    @property
+    def people(self) -> set[str]:
+        """Who has a run here that is not in the background."""
+        return {run.work.person for run in self._classes[FRONT].runs}
+
     def join(self, run: Run) -> None:
         """A run wants steps. Its person starts level with the one furthest behind, if they were not here."""
         own = self._classes[run.background]
