@@ -29,7 +29,7 @@ from rich.table import Table
 from benchmarks.machine import described, keep
 
 COUNTS = (1, 10, 40)
-SIZES = {"cv2": (1024, 768), "big-lama": (256, 192)}  # of the photos for each model
+SIZES = {"cv2": (1024, 768), "big-lama": (384, 288)}  # of the photos for each model
 AT_ONCE = 8  # photos in flight
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import training_world
-from pool_conformance import all_of, ends
+from pool_conformance import all_of, ends, until
 from ray_world import post_of, sigkill, starts
 
 from engines.engine import Work
@@ -68,7 +68,9 @@ async def test_a_paused_training_leaves_its_checkpoint_with_the_job_and_goes_on(
             if isinstance(event, Progress) and "loss 0." in (event.note.en if event.note else ""):
                 pool.hold(work.id)
                 break
-    assert list(work.folder.glob("checkpoint-*"))
-    assert not list(work.folder.glob("attempt-*"))
+    await until(
+        lambda: list(work.folder.glob("checkpoint-*"))
+    )  # closing waits some seconds for it, no longer
+    await until(lambda: not list(work.folder.glob("attempt-*")))
     assert went_on(await all_of(pool, work))
     await pool.stop(5)
