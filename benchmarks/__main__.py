@@ -12,7 +12,9 @@ import time
 NAMES = ("throughput", "latency", "fairness", "waiting", "overhead", "cache", "scale", "ranking", "cleanup")
 ON_GPU = ("gpu", "gpu_training")
 LIMIT, LONG = 300.0, 1800.0  # seconds for one of them, and for one on a GPU, which may compile
-WHOLE = 1170.0  # seconds for all of them: on a machine too slow for that the last ones are left out, and named
+WHOLE = (
+    1170.0  # seconds for all of them: on a machine too slow for that the last ones are left out, and named
+)
 
 began, failed, took = time.monotonic(), [], []
 for name in sys.argv[1:] or NAMES:
