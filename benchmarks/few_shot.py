@@ -18,6 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
+from engines import picking
 from engines.embedded import products, world
 from engines.embedded.canvas import PIXEL, Array, Canvas, Rng, X, Y, mix, noise, paint, step, towards_light
 from engines.embedded.oracles import NONE, Oracle
@@ -178,14 +179,14 @@ class Verdict:
 @torch.no_grad()
 def verdict(
     own: Oracle, kind: str, made: list[NDArray[np.uint8]], clean: list[NDArray[np.uint8]], masks: list[NDArray[np.bool_]],
-    learnt: list[NDArray[np.float64]],
+    learnt: list[picking.Patch],
 ) -> Verdict:  # fmt: skip
     maps = own(pixels_of(made))[2].argmax(1).numpy()
     right = [_shows(seen, mask, KINDS.index(kind)) for seen, mask in zip(maps, masks, strict=True)]
     apart = [np.abs(a.astype(float) - b)[~m].mean() for a, b, m in zip(made, clean, masks, strict=True)]
-    patches = [_patch(picture, mask) for picture, mask in zip(made, masks, strict=True)]
-    distances = [np.abs(a - b).mean() for i, a in enumerate(patches) for b in patches[:i]]
-    near = [max((_alike(patch, other) for other in learnt), default=0.0) > 0.95 for patch in patches]
+    patches = [picking.patch(picture, mask) for picture, mask in zip(made, masks, strict=True)]
+    distances = [np.abs(a.astype(float) - b).mean() for i, a in enumerate(patches) for b in patches[:i]]
+    near = [any(picking.alike(patch, other) > picking.ALIKE for other in learnt) for patch in patches]
     return Verdict(*(float(np.mean(v)) if v else 0.0 for v in (right, apart, distances, near)))
 
 
@@ -195,18 +196,5 @@ def _shows(seen: NDArray[np.int64], mask: NDArray[np.bool_], kind: int) -> bool:
     return bool(counts[kind] >= FOUND and counts.argmax() == kind)
 
 
-def _patch(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The mask's box at 24 × 24."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    return np.asarray(Image.fromarray(picture).crop(box).resize((24, 24)), dtype=np.float64)
-
-
-def patches(scenes: list[Scene]) -> list[NDArray[np.float64]]:
-    return [_patch(s.image, s.mask > 0) for s in scenes]
-
-
-def _alike(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Correlation of two patches."""
-    a, b = a - a.mean(), b - b.mean()
-    return float((a * b).sum() / (np.sqrt((a * a).sum() * (b * b).sum()) + 1e-9))
+def patches(scenes: list[Scene]) -> list[picking.Patch]:
+    return [picking.patch(s.image, s.mask > 0) for s in scenes]

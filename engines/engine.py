@@ -90,7 +90,7 @@ class Engine(Protocol):
 
         Or do here only what needs the device (the decoding), and return a function that does the rest (encoding,
         writing) and gives the files: the pool calls it on another thread, after `suspend`, so it must hold all
-        that it needs and touch neither the run's device memory nor the engine.
+        that it needs and touch neither the run's device memory nor the engine. It may add to the run's notes.
         """
         ...
 

@@ -40,7 +40,8 @@ def grow(default: int, low: int) -> Any:
 
 def feather(default: int) -> Any:
     help = Words("Soft edge outside the mask, in pixels", "마스크 바깥 가장자리를 부드럽게(픽셀)")
-    return param("int", help, Words("feather", "부드럽게"), default, low=0, high=128, advanced=True)
+    label = Words("feather", "부드럽게")
+    return param("int", help, label, default, low=0, high=128, advanced=True, rare=True)
 
 
 def invert() -> Any:

@@ -34,6 +34,7 @@ class Param:
     aliases: tuple[str, ...] = ()
     long: bool = False  # text that deserves several lines
     advanced: bool = False  # shown last, and left out of short forms
+    rare: bool = False  # the first to be said otherwise where a platform has too few places for options
 
     @property
     def endless(self) -> bool:

@@ -6,8 +6,9 @@ can be written to disk and run again years later.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from engines import fields
 from engines.background.request import RemoveBackground as RemoveBackground
@@ -18,7 +19,9 @@ from engines.request import SEEDS as SEEDS
 from engines.request import Request as Request
 from engines.training.request import Train as Train
 from engines.training.review import Review as Review
-from engines.words import Words
+from engines.words import Refusal, Words
+
+MOST_DRAWN = 16  # pictures and candidates of one request
 
 SAMPLERS = (
     "DPM++ 2M",
@@ -81,14 +84,19 @@ class Diffusion(Request):
     )
 
     @property
+    def each(self) -> int:
+        """Candidates that are drawn for each picture."""
+        return 1
+
+    @property
     def seeds(self) -> tuple[int, ...]:
-        """The seed of each picture: picture i depends on its own seed alone."""
-        return tuple((self.seed + i) % SEEDS for i in range(self.count))
+        """The seed of all that is drawn, a picture's candidates together: each depends on its own seed alone."""
+        return tuple((self.seed + i) % SEEDS for i in range(self.count * self.each))
 
     @property
     def cost(self) -> float:
         rows = 1 if self.guidance is not None and self.guidance <= 1 else 2
-        return float(self.count * self.steps * rows)
+        return float(self.count * self.each * self.steps * rows)
 
 
 def _size(label: Words) -> Any:
@@ -129,8 +137,43 @@ class Inpaint(Diffusion):
     mask: str = fields.mask()
     strength: float = fields.strength(1.0)
     grow: int = fields.grow(0, -64)
+    tries: int = param(
+        "int",
+        Words(
+            "Draw so many for each picture, keep the one that changes most in the mask",
+            "그림마다 이만큼 그려 보고 마스크 안이 가장 많이 바뀐 것을 남김",
+        ),
+        Words("tries", "시도횟수"),
+        1,
+        low=1,
+        high=8,
+        aliases=("best_of", "candidates"),
+        advanced=True,
+        rare=True,
+    )
     feather: int = fields.feather(4)
     invert: bool = fields.invert()
+
+    @classmethod
+    def fill(cls, values: Mapping[str, Any]) -> tuple[Self, tuple[Words, ...]]:
+        """As every form, and all candidates together are not too many. Raises `Refusal`."""
+        form, notes = super().fill(values)
+        if form.count * form.tries > MOST_DRAWN:
+            ranges = {"tries_to": MOST_DRAWN // form.count, "count_to": MOST_DRAWN // form.tries}
+            raise Refusal(_TOO_MANY(count=form.count, tries=form.tries, most=MOST_DRAWN, **ranges))
+        return form, notes
+
+    @property
+    def each(self) -> int:
+        return self.tries
+
+
+_TOO_MANY = Words(
+    "`count` {count} × `tries` {tries} is more than {most}, the most that is drawn at once. With `count` {count}, "
+    "`tries` may be 1 to {tries_to}; with `tries` {tries}, `count` may be 1 to {count_to}.",
+    "`count` {count} × `tries` {tries}은(는) 한 번에 그릴 수 있는 최대 {most}장을 넘습니다. `count` {count}에는 "
+    "`tries`를 1~{tries_to}, `tries` {tries}에는 `count`를 1~{count_to} 범위에서 쓸 수 있습니다.",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

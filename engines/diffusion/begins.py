@@ -91,7 +91,7 @@ def _opened(work: Work, blob: str) -> Image.Image:
 def started(
     parts: Parts, request: Diffusion, scheduler: Any, frame: Frame, first: torch.Tensor
 ) -> tuple[tuple[torch.Generator, ...], Start]:
-    """Each picture's generator and beginning. `first` is the timestep the schedule is entered at, (1,)."""
+    """Each candidate's generator and beginning. `first` is the timestep the schedule is entered at, (1,)."""
     generators = tuple(latents.generator(seed) for seed in request.seeds)
     if frame.patch is not None:
         assert isinstance(request, Inpaint)
@@ -125,13 +125,13 @@ def _holes(
 
 def told(parts: Parts, encoder: prompts.Prompts, request: Diffusion) -> tuple[torch.Tensor, list[Words]]:
     """The rows of text (negatives first, where there is guidance), and what of it did not fit the model."""
-    prompt = encoder.encode(parts, request.prompt).expand(request.count, -1, -1)
+    prompt = encoder.encode(parts, request.prompt).expand(len(request.seeds), -1, -1)
     prompt = prompts.shaken(prompt, parts.prompt_noise, request.seeds)
     notes = prompts.shortened(parts.tokenizer, "prompt", request.prompt)
     guidance = parts.guidance if request.guidance is None else request.guidance
     if guidance <= 1.0 or parts.unet.config.time_cond_proj_dim is not None:
         return prompt, notes
-    negative = encoder.encode(parts, request.negative).expand(request.count, -1, -1)
+    negative = encoder.encode(parts, request.negative).expand(len(request.seeds), -1, -1)
     notes += prompts.shortened(parts.tokenizer, "negative", request.negative)
     return torch.cat([negative, prompt]), notes
 

@@ -20,6 +20,7 @@ from engines.diffusion.previews import Glimpse, Previews
 from engines.diffusion.prompts import Prompts
 from engines.engine import Ending, Made, Run, Work
 from engines.models.memory import Lease, Models, Parts
+from engines.picking import Bytes
 from engines.prepared import Prepared
 from engines.requests import Diffusion as Asked
 from engines.words import Refusal, Words
@@ -225,7 +226,7 @@ class Diffusion:
 
         Raises `Refusal` where a picture came out as no numbers, which would be black.
         """
-        made: list[pictures.Bytes] = []
+        made: list[Bytes] = []
         parts = run.lease.parts
         for one in _running(run).latents:
             if made:
@@ -234,7 +235,7 @@ class Diffusion:
             if picture is None:
                 raise Refusal(_BROKEN(model=parts.name, guidance=run.request.guidance))
             made.append(picture)
-        return pictures.packing(run.work, run.request, parts, run.frame, made)
+        return pictures.packing(run.work, run.request, parts, run.frame, made, run.notes)
 
     def suspend(self, run: Pictures) -> None:
         run.state = None

@@ -10,17 +10,18 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from engines import compose, recipe
+from engines.diffusion import choosing
 from engines.diffusion.begins import Frame
+from engines.diffusion.choosing import Kept
 from engines.engine import Packing, Work
 from engines.events import Artifact
 from engines.models.memory import Parts
-from engines.requests import Diffusion
-
-Bytes = NDArray[np.uint8]
+from engines.picking import Bytes
+from engines.requests import Diffusion, Inpaint
+from engines.words import Words
 
 
 @torch.inference_mode()
@@ -35,8 +36,13 @@ def decoded(parts: Parts, latents: torch.Tensor) -> Bytes | None:
     return whole
 
 
-def packing(work: Work, request: Diffusion, parts: Parts, frame: Frame, made: list[Bytes]) -> Packing:
-    """What is left to do once the device is not needed: holds bytes and facts only, nothing of the model."""
+def packing(
+    work: Work, request: Diffusion, parts: Parts, frame: Frame, made: list[Bytes], notes: list[Words]
+) -> Packing:
+    """What is left to do once the device is not needed: holds bytes and facts only, nothing of the model.
+
+    What the choice among candidates has to say is added to `notes`.
+    """
     facts = {
         "model": parts.name,
         "hash": parts.hash,
@@ -44,17 +50,25 @@ def packing(work: Work, request: Diffusion, parts: Parts, frame: Frame, made: li
         "versions": versions(),
         **({"prompt_noise": parts.prompt_noise} if parts.prompt_noise else {}),
     }
-    jobs = list(zip(request.seeds, made, strict=True))
-    return lambda: tuple(_written(work, request, frame, facts, i, *job) for i, job in enumerate(jobs))
+    learnt = parts.references
+
+    def pack() -> tuple[Artifact, ...]:
+        chosen, said = choosing.kept(request, frame.patch, made, learnt)
+        notes.extend(said)
+        return tuple(_written(work, request, frame, facts, i, one) for i, one in enumerate(chosen))
+
+    return pack
 
 
 def _written(
-    work: Work, request: Diffusion, frame: Frame, facts: dict[str, Any], index: int, seed: int, made: Bytes
+    work: Work, request: Diffusion, frame: Frame, facts: dict[str, Any], index: int, one: Kept
 ) -> Artifact:
-    picture = Image.fromarray(made)
+    picture, seed = Image.fromarray(one.made), one.seed
     if frame.patch is not None:
         picture = compose.put_back(frame.patch, picture)
     alone = dataclasses.replace(request, seed=seed, count=1, model=facts["model"])
+    if isinstance(alone, Inpaint):
+        alone = dataclasses.replace(alone, tries=1)
     told = {
         "command": request.name,
         "request": alone.to_json(),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from engines.models import catalogue, trained
+from engines.models import catalogue, references, trained
 from engines.models.files import Stamp, header
 from engines.models.files import stamp as stamp_of
 from engines.models.memory import Blueprint, Piece
@@ -66,7 +66,9 @@ def reader(
             stamp = (*stamp, (base.hash, 0, 0))
         if path not in seen or seen[path][0] != stamp:
             made = _blueprint(model.name, path, device, dtype, base)
-            seen[path] = (stamp, dataclasses.replace(made, prompt_noise=trained.prompt_noise(path)))
+            learnt = (*made.references, *references.read(path))  # a LoRA has its base's too
+            noise = trained.prompt_noise(path)
+            seen[path] = (stamp, dataclasses.replace(made, prompt_noise=noise, references=learnt))
         return seen[path][1]
 
     return read

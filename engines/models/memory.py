@@ -43,6 +43,7 @@ class Blueprint:
     scale: int = 8  # pixels a latent cell
     multiple: int = 64  # pixels: a picture's sides are whole cells at the UNet's coarsest level
     prompt_noise: float = 0.0  # on the prompt's embedding, in its standard deviations, as it was trained with
+    references: tuple[Any, ...] = field(default=(), compare=False)  # patches of what it was trained on
 
     def parts(self, things: Mapping[str, Any], device: str, dtype: str) -> Parts:
         """The model with its pieces, by role, loaded."""
@@ -60,6 +61,7 @@ class Blueprint:
             dtype=dtype,
             hashes={piece.role: piece.hash for piece in self.pieces},
             prompt_noise=self.prompt_noise,
+            references=self.references,
         )
 
 
@@ -83,6 +85,7 @@ class Parts:
     dtype: str  # "float32", "bfloat16", "float16"
     hashes: Mapping[str, str]  # role → the piece's hash
     prompt_noise: float = 0.0
+    references: tuple[Any, ...] = field(default=(), compare=False)  # `engines.picking.Patch`es
 
     @property
     def guidance(self) -> float:

@@ -10,6 +10,7 @@ from engines.engine import Ends, Made, Packing
 from engines.events import Failed, Finished
 from engines.serving.stepping import run_of
 from engines.serving.tickets import Ticket
+from engines.words import Words
 
 
 def piece(ticket: Ticket) -> Made | None:
@@ -42,9 +43,10 @@ def drop(ticket: Ticket) -> None:
         ending.close()
 
 
-def packed(packing: Packing, end: Finished) -> Finished | Failed:
-    """`end` with the files, or why there are none. On a packer's thread."""
+def packed(packing: Packing, end: Finished, notes: list[Words]) -> Finished | Failed:
+    """`end` with the files and the run's notes, or why there are none. On a packer's thread."""
     try:
-        return replace(end, artifacts=packing())
+        artifacts = packing()
+        return replace(end, artifacts=artifacts, notes=tuple(notes))
     except Exception as error:
         return failures.failed(error)

@@ -25,6 +25,7 @@ from engines.serving.scheduler import Scheduler
 from engines.serving.stepping import run_of, shown, step
 from engines.serving.tickets import Ticket
 from engines.serving.workers import Workers
+from engines.words import Words
 
 log = logging.getLogger(__name__)
 
@@ -236,17 +237,17 @@ class Lane:
         if made is None:
             self._ending.append(ticket)
             return
-        end = Finished((), ticket.seconds, tuple(run_of(ticket).notes))
+        notes, end = run_of(ticket).notes, Finished((), ticket.seconds)
         if isinstance(made, tuple):
-            self._part(ticket, replace(end, artifacts=made))
+            self._part(ticket, replace(end, artifacts=made, notes=tuple(notes)))
             return
         ticket.stage = "packing"
         self._release(ticket)
-        self._packers.do(partial(self._pack, ticket, made, end))
+        self._packers.do(partial(self._pack, ticket, made, end, notes))
 
-    def _pack(self, ticket: Ticket, packing: Packing, end: Finished) -> None:
+    def _pack(self, ticket: Ticket, packing: Packing, end: Finished, notes: list[Words]) -> None:
         """On a packer's thread."""
-        event = endings.packed(packing, end)
+        event = endings.packed(packing, end, notes)
         self.tickets.remove(ticket)
         ticket.over(event)
 

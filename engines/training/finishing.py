@@ -8,6 +8,7 @@ import resource
 import shutil
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,14 @@ from engines import recipe
 from engines.diffusion import pictures
 from engines.engine import REPORT, Packing
 from engines.events import Artifact
+from engines.models import references
+from engines.picking import Patch
 from engines.training import classes, drawing, export
+from engines.training.concepts import Concept
 from engines.training.export import CARD, LIST, Made, Origin
+from engines.training.patches import patches
 from engines.training.record import FILE, Record
-from engines.training.request import Train
+from engines.training.request import LORA, Train
 from engines.training.run import Training, fingerprint
 from engines.training.samples import Item
 from engines.words import Words
@@ -106,6 +111,8 @@ class Report:
     sheet: Image.Image | None
     card: dict[str, Any]
     told: dict[str, Any]  # what the chat's report says of how it went
+    concepts: Sequence[Concept]
+    files: Mapping[str, Path]  # of the concepts' pictures
 
 
 def packing(run: Training, models: Path) -> Packing:
@@ -122,6 +129,8 @@ def packing(run: Training, models: Path) -> Packing:
         sheet=_sheet(run),
         card=export.card(run.request, run.base, run.concepts, _facts(run)),
         told=_told(run),
+        concepts=run.concepts,
+        files=run.work.files,
     )
     return lambda: _packed(report, models)
 
@@ -159,6 +168,7 @@ def _packed(report: Report, models: Path) -> tuple[Artifact, ...]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     export.write_weights(folder, report.base, report.made)
+    references.write(folder, _learnt(report))
     shutil.copyfile(report.record.path, folder / FILE)
     (folder / "loss.png").write_bytes(curves)
     if (drawn := report.folder / "samples").is_dir():
@@ -170,6 +180,12 @@ def _packed(report: Report, models: Path) -> tuple[Artifact, ...]:
     (folder / CARD).write_text(_json(card), encoding="utf-8")
     export.place(folder, models, report.request.save_as, report.training)
     return tuple(_artifacts(report, curves))
+
+
+def _learnt(report: Report) -> list[Patch]:
+    """Patches of all references; of the base's too, unless the base is loaded with the model."""
+    before = () if report.request.method == LORA else report.base.plan.references
+    return [*before, *patches(report.concepts, report.files)]
 
 
 def _artifacts(report: Report, curves: bytes) -> list[Artifact]:

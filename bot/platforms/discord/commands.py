@@ -78,16 +78,15 @@ def commands(forms: Iterable[type[Form]]) -> list[dict[str, Any]]:
 
 
 def slash_command(form: type[Form]) -> dict[str, Any]:
-    """Discord's JSON for one form. Options beyond its 25 can be said in `more`; where there is room, further
-    pictures have options too."""
+    """Discord's JSON for one form. Options beyond its 25 can be said in `more`, the rare ones first of all; where
+    there is room, further pictures have options too."""
     ranked = [option for name, p in form.params().items() for option in _options(name, p)]
     ranked.sort(key=lambda pair: pair[0])
-    options = [option for _, option in ranked]
-    if len(options) > CHOICES:
-        options = [*options[: CHOICES - 1], _more(form)]
-    else:
-        names = further_pictures(form).items()
-        options += [_further(name, form.params()[field]) for name, field in names]
+    options, names = [option for _, option in ranked], further_pictures(form)
+    room = CHOICES - len(names)
+    if len(options) > room:
+        options = [*options[: room - 1], _more(form, [option["name"] for option in options[room - 1 :]])]
+    options += [_further(name, form.params()[field]) for name, field in names.items()]
     return {
         "type": 1,
         "name": form.name,
@@ -98,9 +97,12 @@ def slash_command(form: type[Form]) -> dict[str, Any]:
 
 
 def further_pictures(form: type[Form]) -> dict[str, str]:
-    """Names of the options for further pictures → the field they are for."""
-    taken = sum(len(_options(name, p)) for name, p in form.params().items())
-    return further.pictures(form, CHOICES - taken)
+    """Names of the options for further pictures → the field they are for. They come before what is rare."""
+    known = form.params()
+    own = {name: len(_options(name, p)) for name, p in known.items()}
+    taken, rare = sum(own.values()), sum(own[name] for name, p in known.items() if p.rare)
+    room = CHOICES - taken
+    return further.pictures(form, room if room >= further.PICTURES - 1 else room + rare - 1)
 
 
 def _further(name: str, p: Param) -> dict[str, Any]:
@@ -109,8 +111,10 @@ def _further(name: str, p: Param) -> dict[str, Any]:
     return {"type": int(Option.FILE), "name": name, **shown, "required": False}
 
 
-def _more(form: type[Form]) -> dict[str, Any]:
-    described = _described(further.MORE_HELP(command=form.name))
+def _more(form: type[Form], left: Sequence[str]) -> dict[str, Any]:
+    """`left`: the fields it is for."""
+    example = further.example(form, left)
+    described = _described(further.MORE_HELP(command=form.name, example=example))
     shown = {**_korean_name(further.MORE_LABEL.ko), **described}
     return {
         "type": int(Option.TEXT), "name": further.MORE, **shown, "required": False, "max_length": TEXT_MOST,
@@ -118,13 +122,13 @@ def _more(form: type[Form]) -> dict[str, Any]:
 
 
 def _options(name: str, p: Param) -> list[tuple[int, dict[str, Any]]]:
-    """One option, or two for a mask, each with its rank: required, pictures, plain, advanced.
+    """One option, or two for a mask, each with its rank: required, pictures, plain, advanced, rare.
 
     A picture is never required here: the one kept by "Use as input" may stand in for it.
     """
     picture = p.kind in ("picture", "mask", "archive")
     required = p.required and not picture
-    rank = 0 if required else 1 if picture else 3 if p.advanced else 2
+    rank = 0 if required else 1 if picture else 4 if p.rare else 3 if p.advanced else 2
     option = {
         "type": int(KINDS[p.kind]),
         "name": name,

@@ -5,11 +5,12 @@ Pure functions of forms; `commands` lists them, `hearing` reads them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from bot import grammar
-from engines.forms import Form
+from engines.forms import Form, Param
 from engines.requests import Request
 from engines.words import Refusal, Words
 
@@ -22,8 +23,8 @@ FURTHER_HELP = Words(
 )
 MORE_LABEL = Words("more", "더보기")
 MORE_HELP = Words(
-    "Further options as text, like crop:0.5 keep:2. /help {command} lists them",
-    "그 밖의 옵션을 글로 입력, 예: crop:0.5 keep:2. 목록은 /help {command}",
+    "Further options as text, like {example}. /help {command} lists them",
+    "그 밖의 옵션을 글로 입력, 예: {example}. 목록은 /help {command}",
 )
 TWICE = Words(
     "`{field}` is given twice: by itself and in `more`.",
@@ -41,6 +42,20 @@ def pictures(form: type[Form], room: int) -> dict[str, str]:
     field = next((name for name, p in form.params().items() if p.kind == "picture"), "")
     numbers = range(2, min(PICTURES, room + 1) + 1) if field else range(0)
     return {f"{field}{number}": field for number in numbers}
+
+
+def example(form: type[Form], left: Collection[str]) -> str:
+    """Two of the fields that are `left` for `more`, as they are said there."""
+    params = form.params()
+    numbers = [
+        f for f in dataclasses.fields(form) if f.name in left and params[f.name].kind in ("int", "float")
+    ]
+    return " ".join(f"{f.name}:{_other(params[f.name], f.default)}" for f in numbers[:2])
+
+
+def _other(p: Param, default: Any) -> Any:
+    """A value that would change something, where that is easy to tell."""
+    return f"{p.high:g}" if default == p.low and p.high is not None else default
 
 
 def more_read(form: type[Form], text: str, given: Mapping[str, Any]) -> dict[str, str]:
