@@ -19,9 +19,7 @@ from engines.compose import Bits
 
 SIDE = 24  # pixels of a patch
 ALIKE = 0.95  # correlation from which on two patches are copies
-SURROUNDINGS = (
-    0.25  # how far (standard deviation) a pixel's surroundings go, in shorter sides of the mask's box
-)
+SURROUNDINGS = 0.125  # side of the square that is a pixel's surroundings, in shorter sides of the mask's box
 VISIBLE = 1.0  # levels of 255: a smaller change is next to nothing, nobody sees it
 
 Bytes = NDArray[np.uint8]  # (h, w, 3)
@@ -66,16 +64,17 @@ def change(before: Bytes, after: Bytes, mask: Bits) -> float:
     left, top, right, bottom = compose.bounds(mask)
     rows, columns = slice(top, bottom), slice(left, right)
     inside = mask[rows, columns]
-    sigma = max(1.0, SURROUNDINGS * min(inside.shape))
+    side = max(3, round(SURROUNDINGS * min(inside.shape)))
     moved = (after[rows, columns].astype(np.float32) - before[rows, columns]) * inside[..., None]
-    weight = _blurred(inside.astype(np.float32), sigma)[..., None]
-    around = np.stack([_blurred(moved[..., c], sigma) for c in range(moved.shape[-1])], axis=-1)
+    weight = _mean(inside.astype(np.float32), side)[..., None]
+    around = np.stack([_mean(moved[..., c], side) for c in range(moved.shape[-1])], axis=-1)
     return float(np.abs(moved - around / np.maximum(weight, 1e-6))[inside].mean())
 
 
-def _blurred(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    blurred: NDArray[np.float32] = ndimage.gaussian_filter(values, sigma, mode="constant")
-    return blurred
+def _mean(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Of each pixel's square; its time does not grow with `side`."""
+    mean: NDArray[np.float32] = ndimage.uniform_filter(values, side, mode="constant")
+    return mean
 
 
 def patch(picture: Bytes, mask: Bits) -> Patch:
