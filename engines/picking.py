@@ -19,7 +19,7 @@ from engines.compose import Bits
 
 SIDE = 24  # pixels of a patch
 ALIKE = 0.95  # correlation from which on two patches are copies
-SURROUNDINGS = 0.125  # side of the square that is a pixel's surroundings, in shorter sides of the mask's box
+SURROUNDINGS = 0.5  # side of the square that is a pixel's surroundings, in shorter sides of the mask's box
 VISIBLE = 1.0  # levels of 255: a smaller change is next to nothing, nobody sees it
 
 Bytes = NDArray[np.uint8]  # (h, w, 3)

@@ -186,17 +186,13 @@ class Models:
     def lease(self, name: str, kind: str) -> Lease:
         """The model's parts, loaded where they are not yet.
 
-        Raises:
-            Refusal: there is no such model, it cannot do this kind, or it is larger than the budget.
-            Busy: it fits once others have closed their leases.
+        Raises `Refusal`: there is no such model, it cannot do this kind, or it is larger than the budget; and
+        `Busy`: it fits once others have closed their leases.
         """
         return self.take(self._read(name, kind))
 
     def take(self, plan: Blueprint) -> Lease:
-        """The pieces of `plan`, loaded where they are not yet: `lease` for models of any kind, within one budget.
-
-        Raises `Refusal` and `Busy` as `lease` does.
-        """
+        """`lease`, and raising what it raises, for a plan of any kind of model, within one budget."""
         return self.roomily(lambda: self._lease(plan))
 
     def roomily(self, do: Callable[[], T]) -> T:
