@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import keyword
+import re
 from typing import Any, ClassVar
 
 import pytest
@@ -93,7 +94,11 @@ def test_every_field_can_be_said_in_an_option_or_in_more() -> None:
     more = options(Train)["more"]
     assert "/help train" in more["description"]
     assert "/help train" in more["description_localizations"]["ko"]
-    assert {"crop", "keep"} <= Train.params().keys() - options(Train).keys(), "the help's own example"
+    for form in (Train, Inpaint):
+        example = re.findall(r"(\w+):[\d.]+", options(form)["more"]["description"])
+        assert len(example) == 2
+        assert set(example) <= form.params().keys() - options(form).keys(), "the help's own example"
+    assert Inpaint.params().keys() - options(Inpaint).keys() == {"tries", "feather"}
 
 
 def test_the_fingerprint_changes_with_a_word_and_not_by_itself() -> None:

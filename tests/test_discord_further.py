@@ -61,8 +61,13 @@ async def test_five_photos_with_their_masks_in_one_command(tmp_path: Path) -> No
 @pytest.mark.timeout(180)
 async def test_one_mask_for_all_and_the_first_option_left_free(tmp_path: Path) -> None:
     request, shares = await accepted(
-        tmp_path, image3=("b.png", square()), image7=("c.png", square()), mask=("spot.png", corner(16))
+        tmp_path,
+        image3=("b.png", square()),
+        image7=("c.png", square()),
+        mask=("spot.png", corner(16)),
+        more="tries:4",
     )
+    assert (request.tries, request.cost) == (4, 4 * 2 * 50)
     assert shares == {"b.png": 0.25, "c.png": 0.25}
     assert request.prompt == "a scratch"
 
