@@ -105,7 +105,7 @@ async def test_a_step_is_as_large_as_the_free_memory_is_good_for(
     toy, together = Toy(), threading.Event()
     toy.on_begin = lambda work: None if toy.held else (together.wait(5), None)[1]
     async with pool_of(toy, pace=Pace(rows=16)) as pool:
-        works = [ask(f"p{n}", steps=4, row_bytes=each) for n in range(8)]
+        works = [ask(f"p{n}", steps=60, row_bytes=each) for n in range(8)]
         asked = [asyncio.create_task(all_of(pool, work)) for work in works]
         await asyncio.sleep(0.05)
         together.set()
