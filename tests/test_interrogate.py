@@ -106,7 +106,7 @@ class TestInterrogation(Conformance):
         return bool(one["text"] == other["text"] and one["caption"] == other["caption"])
 
 
-def _broken(*_: Any) -> Any:
+def _broken(*_: Any, **__: Any) -> Any:
     raise RuntimeError("spoilt")
 
 

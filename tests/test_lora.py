@@ -88,7 +88,7 @@ class Shelf:
             prompt=asked.prompt,
             negative_prompt=asked.negative,
             num_inference_steps=asked.steps,
-            guidance_scale=asked.guidance,
+            guidance_scale=3.0 if asked.guidance is None else asked.guidance,
             generator=torch.Generator("cpu").manual_seed(asked.seed),
             output_type="latent",
             width=64,
@@ -204,7 +204,8 @@ def test_the_budget_counts_adapters_and_they_leave_first_or_with_their_base(embe
         assert models.used == whole + small["b"], "A made room"
         assert adapters.board(lease.parts.unet).adapters == {b.pieces[-1].hash}
     unet = next(piece for piece in base.pieces if piece.role == "unet")
-    models._make_room(dataclasses.replace(base, pieces=(dataclasses.replace(unet, hash="other"),)))
+    another = (dataclasses.replace(p, hash="other") if p is unet else p for p in base.pieces)
+    models.take(dataclasses.replace(base, pieces=tuple(another))).close()
     assert not models.warm(unet.hash)
     assert not models.warm(b.pieces[-1].hash), "an adapter does not outlive what it was put on"
     assert all(leases == 0 for _, _, leases in models.held())

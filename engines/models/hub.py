@@ -68,13 +68,12 @@ def _ways(files: tuple[str, ...]) -> list[list[str]]:
 def _from_cache(place: str, goal: Path, files: tuple[str, ...]) -> bool:
     """Take the files over from the client's own cache, without a network; False where they are not all there."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
     repo, _, revision = place.partition("@")
     part = goal.with_name(f".{goal.name}.cached")
     try:
         there = Path(snapshot_download(repo, revision=revision or None, local_files_only=True))
-    except LocalEntryNotFoundError:
+    except Exception:  # not there, or of no use: there are other places
         return False
     names = [str(path.relative_to(there)) for path in there.rglob("*") if path.is_file()]
     for wanted in _ways(files):
