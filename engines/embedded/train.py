@@ -98,7 +98,7 @@ def diffusion_stage(args: argparse.Namespace) -> None:
     teacher = _teacher(args, batch, args.plain or batch // 2, shrink=1)
     if args.revive:
         print("begun anew:", ", ".join(diffusion.revive(module, teacher)) or "nothing", flush=True)
-    _paint("diffusion", module, teacher, args, loop.Plan(args.steps or 4500, args.rate or 8e-4))
+    _paint("diffusion", module, teacher, args, loop.Plan(args.steps or 9000, args.rate or 3e-4))
 
 
 def _teacher(args: argparse.Namespace, batch: int, plain: int, shrink: int) -> diffusion.Teacher:
