@@ -24,8 +24,8 @@ async def show(config: Config, lang: Language, out: Path) -> bool:
     photo, mask = await asyncio.to_thread(_photo_and_mask, out)
     terminal.print(_PHOTO(photo=photo, mask=mask).of(lang), highlight=False)
     commands = [
-        f'/inpaint image:@"{photo}" mask:@"{mask}" prompt:"a photo of a metal nut with a scratch" seed:7 steps:25',
-        '/txt2img "a photo of a tile with a crack" seed:3 steps:25',
+        f'/inpaint image:@"{photo}" mask:@"{mask}" prompt:"a photo of a metal nut with a scratch" seed:8 steps:25',
+        '/txt2img "a photo of a metal plate with a hole" seed:1 steps:25',
     ]
     here = _with_models_of(config, out / "data")
     if catalogue.find("u2netp", None, here.models_folder).here:
@@ -50,7 +50,7 @@ def _photo_and_mask(out: Path) -> tuple[Path, Path]:
     image, _ = embedded.sample(SEED, "metal nut", None)
     photo = image.resize((512, 512), Image.Resampling.LANCZOS)
     mask = Image.new("L", photo.size, 0)
-    ImageDraw.Draw(mask).line([(140, 330), (250, 420)], fill=255, width=44)
+    ImageDraw.Draw(mask).line([(150, 330), (250, 405)], fill=255, width=14)
     paths = out / "photo.png", out / "mask.png"
     photo.save(paths[0])
     mask.save(paths[1])
