@@ -41,7 +41,7 @@ def asked() -> argparse.Namespace:
     told.add_argument("part", nargs="?", choices=("arms", "concepts"), default="arms")
     told.add_argument("--arms", choices=("main", "all"), default="all")
     told.add_argument("--seeds", type=int, default=6)
-    told.add_argument("--steps", type=int, default=100)
+    told.add_argument("--steps", type=int, default=300)
     told.add_argument("--photos", type=int, default=6, help="pictures judged a kind")
     told.add_argument("--sampling", type=int, default=10)
     told.add_argument("--judge", type=int, default=400, help="steps of the judge's training")
