@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-import struct
 from collections.abc import Callable, Container
 from contextlib import suppress
 from pathlib import Path
+
+from PIL import Image
 
 from engines.engine import REPORT
 from engines.serving.attempts import ATTEMPT
@@ -80,9 +81,8 @@ async def shown(store: Store, folder: Path, name: str) -> list[NewResult]:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """Width and height, as the PNG's first chunk has them (IHDR, https://www.w3.org/TR/png/#11IHDR)."""
-    width, height = struct.unpack(">II", path.read_bytes()[16:24])
-    return width, height
+    with Image.open(path) as picture:  # of our own making; only its head is read
+        return picture.size
 
 
 def resumable(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bot.grammar import read, references, unparse
 from bot.menu import FORMS
 from engines.forms import Form, Param
-from engines.requests import SEEDS, Inpaint, Txt2Img
+from engines.requests import MOST_DRAWN, SEEDS, Inpaint, Txt2Img
 from engines.words import Refusal
 
 BLOB = "ab" * 32
@@ -142,6 +142,8 @@ def forms(draw: st.DrawFn) -> Form:
     if "background" in said:  # the one text that must be a colour
         said["background"] = draw(st.sampled_from(["white", "#a0b1c2"]))
         said.pop("mask_only", None)
+    if "tries" in said and "count" in said:  # refused together where they are too many
+        said["count"] = min(said["count"], MOST_DRAWN // said["tries"])
     return form.fill(said)[0]
 
 

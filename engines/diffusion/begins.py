@@ -123,12 +123,13 @@ def _holes(
     ]
 
 
-def told(parts: Parts, encoder: prompts.Prompts, request: Diffusion) -> tuple[torch.Tensor, list[Words]]:
+def told(
+    parts: Parts, encoder: prompts.Prompts, request: Diffusion, guidance: float
+) -> tuple[torch.Tensor, list[Words]]:
     """The rows of text (negatives first, where there is guidance), and what of it did not fit the model."""
     prompt = encoder.encode(parts, request.prompt).expand(len(request.seeds), -1, -1)
     prompt = prompts.shaken(prompt, parts.prompt_noise, request.seeds)
     notes = prompts.shortened(parts.tokenizer, "prompt", request.prompt)
-    guidance = parts.guidance if request.guidance is None else request.guidance
     if guidance <= 1.0 or parts.unet.config.time_cond_proj_dim is not None:
         return prompt, notes
     negative = encoder.encode(parts, request.negative).expand(len(request.seeds), -1, -1)

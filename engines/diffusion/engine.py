@@ -127,7 +127,7 @@ class Diffusion:
         frame, notes = self._frames.take(work) or begins.framed(parts, work)
         timesteps = samplers.enter(scheduler, request.steps, getattr(request, "strength", 1.0))
         generators, start = begins.started(parts, request, scheduler, frame, timesteps[:1])
-        text, cut = begins.told(parts, self._prompts, request)
+        text, cut = begins.told(parts, self._prompts, request, guidance)
         state = State(
             scheduler=scheduler,
             latents=start.latents,
