@@ -175,6 +175,9 @@ def _read_flag(name: str, value: Any) -> bool:
 
 def _read_choice(name: str, p: Param, value: str) -> str:
     by_folded = {_folded(choice): choice for choice in p.choices}
+    for choice, ways in (("yes", _YES), ("no", _NO)):
+        if choice in p.choices:
+            by_folded |= dict.fromkeys(ways, choice)
     if (said := _folded(value)) in by_folded:
         return by_folded[said]
     raise Refusal(_NOT_A_CHOICE(field=name, said=value[:40], choices=", ".join(p.choices)))

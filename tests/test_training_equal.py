@@ -107,7 +107,7 @@ def test_the_normal_full_arm_is_dreambooth(bases: Path, tmp_path: Path) -> None:
         method="full",
         steps=STEPS,
         learning_rate=1e-4,
-        text_encoder=False,
+        text_encoder="no",
         concepts=tuple(told),
     )
     engine = world.engine(world.house(tmp_path / "models", bases))

@@ -58,11 +58,11 @@ def adam(engine: DreamBooth) -> int:
 
 
 @pytest.mark.parametrize(
-    ("mode", "method", "text_encoder"), [("normal", "full", True), ("defect", "lora", False)]
+    ("mode", "method", "text_encoder"), [("normal", "full", "yes"), ("defect", "lora", "no")]
 )
 def test_what_is_learnt_is_the_same_to_the_bit(
     engine: DreamBooth, data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    mode: str, method: str, text_encoder: bool,
+    mode: str, method: str, text_encoder: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(offload, "CHUNK", 20_000)  # several parts a step
     told, files = data

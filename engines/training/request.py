@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from engines.forms import param
 from engines.request import SEEDS
@@ -19,6 +19,7 @@ from engines.words import Refusal, Words
 NORMAL, INPAINTING, DEFECT = "normal", "normal-inpainting", "defect"
 MODES = (DEFECT, NORMAL, INPAINTING)
 FULL, LORA = "full", "lora"
+AUTO = "auto"
 MOST_CONCEPTS = 10
 STEPS_A_PICTURE, FEWEST_STEPS, MOST_AUTOMATIC = 100, 200, 1000
 PASSES = 3  # a training step costs about three forward passes: one forward, two for the gradients
@@ -138,11 +139,15 @@ class Train(Finer):
         high=128,
         aliases=("lora_rank",),
     )
-    text_encoder: bool = param(
-        "flag",
-        Words("Train the text encoder too", "텍스트 인코더도 함께 학습"),
+    text_encoder: str = param(
+        "choice",
+        Words(
+            "Train the text encoder too, which tells concepts apart; auto: in mode defect",
+            "개념을 구별하는 텍스트 인코더도 함께 학습. auto: defect 방식에서만",
+        ),
         Words("text encoder", "텍스트인코더"),
-        False,
+        AUTO,
+        choices=(AUTO, "yes", "no"),
         aliases=("train_text_encoder",),
     )
     prior: bool = param(
@@ -176,10 +181,22 @@ class Train(Finer):
     concepts: tuple[dict[str, Any], ...] = ()
     earlier: int = 0  # the failed job whose checkpoint it goes on from
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        said = data.get("text_encoder", AUTO)
+        if isinstance(said, bool):  # stored while it was a yes or no
+            data = {**data, "text_encoder": "yes" if said else "no"}
+        return super().from_json(data)
+
     @property
     def model_kind(self) -> str:
         """The kind of work the base must be made for."""
         return "txt2img" if self.mode == NORMAL else "inpaint"
+
+    @property
+    def learns_words(self) -> bool:
+        """Whether the text encoder is trained too: the names of several defects are apart only then (decision 92)."""
+        return self.text_encoder == "yes" or (self.text_encoder == AUTO and self.mode == DEFECT)
 
     @property
     def photos(self) -> int:

@@ -84,7 +84,7 @@ def learner(request: Train, parts: Parts, private: Blueprint | None) -> Learner:
     precision = chosen_precision(request, parts)
     unet = _trained(request, parts.unet, private, "unet", copies.UNET_TARGETS)
     words = _trained(request, parts.text_encoder, private, "text_encoder", copies.TEXT_TARGETS)
-    encoder = words if request.text_encoder else None
+    encoder = words if request.learns_words else None
     if request.gradient_checkpointing:
         _save_memory(unet, encoder)
     accelerated = Accelerated(parts.device, precision)
@@ -94,7 +94,7 @@ def learner(request: Train, parts: Parts, private: Blueprint | None) -> Learner:
 def _trained(
     request: Train, shared: nn.Module, private: Blueprint | None, role: str, targets: tuple[str, ...]
 ) -> nn.Module:
-    if role == "text_encoder" and not request.text_encoder:
+    if role == "text_encoder" and not request.learns_words:
         return shared
     own: nn.Module | None = None
     if private is not None:
@@ -152,7 +152,7 @@ def memory(request: Train, parts: Parts) -> tuple[int, int]:
 
     The last is a rule of thumb, from SD 1 at 512 × 512: some 5 GB a row in half precision.
     """
-    modules = [parts.unet, *([parts.text_encoder] if request.text_encoder else [])]
+    modules = [parts.unet, *([parts.text_encoder] if request.learns_words else [])]
     whole = sum(map(copies.size, modules))
     trained = whole if request.method == FULL else sum(copies.adapter_size(m, request.rank) for m in modules)
     own = whole if needs_private(request, parts) else trained
