@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import few_shot
@@ -39,11 +39,20 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "defect": {"mode": "defect"},
 }
 WITHOUT: Mapping[str, Mapping[str, Any]] = {  # the defect mode with one thing left out
+    "defect, no masks": {"mode": "defect", "masks": False},
     "defect, no good photos": {"mode": "defect", "normals": 0.0},
     "defect, no prompt noise": {"mode": "defect", "prompt_noise": 0.0},
-    "defect, no masks": {"mode": "defect", "masks": False},
+    "defect, text encoder frozen": {"mode": "defect", "text_encoder": "no"},
     "defect, no object pass": {"mode": "defect", "object_weight": 0.0},
     "defect, no full masks": {"mode": "defect", "full_masks": 0.0},
+}
+WITH: Mapping[str, Mapping[str, Any]] = {  # and with what is off unless asked for
+    "normal-inpainting, text encoder too": {"mode": "normal-inpainting", "text_encoder": "yes"},
+    "defect, attention too": {"mode": "defect", "attention_weight": 0.05},
+}
+ON_TRAY: Mapping[str, Mapping[str, Any]] = {  # what only photos larger than the model show
+    "defect": {"mode": "defect"},
+    "defect, no crops": {"mode": "defect", "crop": 20.0},
 }
 BUILD = Path(__file__).parents[1] / "build" / "dreambooth"
 GUIDANCE = 3.0  # at which the embedded models were measured
@@ -60,14 +69,13 @@ class Scale:
     method: str
     batch: int
     rate: float | None  # of learning; None: what the base's size suggests
+    tray: bool = False  # four parts a photo, twice the model's side, of which one has the defect
 
     @property
     def key(self) -> str:
         """What one (arm, seed) depends on: all but how many seeds there are, and the base's weights."""
-        told = json.dumps(
-            {**asdict(self), "seeds": 0, "judge": few_shot.KINDS, "base": _weights()}, sort_keys=True
-        )
-        return hashlib.sha256(told.encode()).hexdigest()[:12]
+        told = {**asdict(self), "seeds": 0, "kinds": few_shot.KINDS, "base": _weights()}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
     def kept(self, arm: str, seed: int) -> Path:
         """Where the figures of one (arm, seed) are kept, and with .png its pictures."""
@@ -76,7 +84,7 @@ class Scale:
 
 def file_of(arm: str) -> str:
     """The arm's name as a file's."""
-    return arm.replace(", ", "-").replace(" ", "-")
+    return re.sub(r"\W+", "-", arm)
 
 
 @cache
@@ -86,14 +94,6 @@ def _weights() -> str:
 
     files = sorted((Path(engines.embedded.__file__).parent / "weights").rglob("*.safetensors"))
     return hashlib.sha256(b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A picture that a model made, and the scene whose photo and mask it was given."""
-
-    picture: NDArray[np.uint8]
-    scene: Scene
 
 
 class House:
@@ -123,12 +123,17 @@ def driven(engine: Engine, work: Work) -> tuple[Run, list[Path]]:
     return run, [a.path for a in (made if isinstance(made, tuple) else made())]
 
 
-def drawn(house: House, model: str, seed: int, scale: Scale, folder: Path) -> dict[str, list[Drawn]]:
-    """Every kind put into good photos that nobody has learnt from, in masks of real defects; all in one batch."""
-    runs, found = [], {}
+def given(seed: int, kind: str, count: int) -> list[Scene]:
+    """Good photos that nobody has learnt from, and masks of real defects: what the kind is to be put into."""
+    return [few_shot.scene(TESTS + 100 * seed + i, kind) for i in range(count)]
+
+
+def drawn(house: House, model: str, seed: int, scale: Scale, folder: Path) -> Image.Image:
+    """Every kind put into good photos, all in one batch: a row a kind."""
+    runs = []
     for kind in KINDS:
-        found[kind] = [few_shot.scene(TESTS + 100 * seed + i, kind) for i in range(scale.photos)]
-        for i, one in enumerate(found[kind]):
+        for i, one in enumerate(given(seed, kind, scale.photos)):
+            one = few_shot.on_tray(one, i) if scale.tray else one
             photo, mask = folder / f"{kind}-{i}.png", folder / f"{kind}-{i}-mask.png"
             Image.fromarray(one.clean).save(photo)
             Image.fromarray(one.mask).save(mask)
@@ -138,22 +143,24 @@ def drawn(house: House, model: str, seed: int, scale: Scale, folder: Path) -> di
     while not runs[0].finished:
         house.pictures.advance(runs)
     made = []
-    for run in runs:
+    for at, run in enumerate(runs):
         packing = house.pictures.finish(run)
         house.pictures.suspend(run)
-        made.append(np.asarray(Image.open(packing()[0].path).convert("RGB")))
-    each = iter(made)
-    return {kind: [Drawn(next(each), one) for one in scenes] for kind, scenes in found.items()}
+        picture = np.asarray(Image.open(packing()[0].path).convert("RGB"))
+        made.append(few_shot.off_tray(picture, at % scale.photos) if scale.tray else picture)
+    rows = [np.concatenate(made[at : at + scale.photos], 1) for at in range(0, len(made), scale.photos)]
+    return Image.fromarray(np.concatenate(rows))
 
 
-def judged(own: Oracle, pictures: Mapping[str, list[Drawn]], seed: int) -> dict[str, Verdict]:
+def judged(own: Oracle, pictures: Path, seed: int) -> dict[str, Verdict]:
+    """What the judge says of one arm's sheet: a row a kind, a picture for each photo."""
     found = {}
-    for kind, all in pictures.items():
+    for kind, row in zip(KINDS, np.split(np.asarray(Image.open(pictures)), len(KINDS)), strict=True):
+        made = np.split(row, row.shape[1] // row.shape[0], axis=1)
+        scenes = given(seed, kind, len(made))
         learnt = few_shot.patches([few_shot.scene(1000 * seed + i, kind) for i in range(few_shot.REFERENCES)])
-        masks = [one.scene.mask > 0 for one in all]
-        found[kind] = few_shot.verdict(
-            own, kind, [one.picture for one in all], [one.scene.clean for one in all], masks, learnt
-        )
+        masks = [one.mask > 0 for one in scenes]
+        found[kind] = few_shot.verdict(own, kind, made, [one.clean for one in scenes], masks, learnt)
     return found
 
 
@@ -163,7 +170,7 @@ def ceiling(house: House, own: Oracle, count: int) -> dict[str, float]:
     with house.models.lease(MINI_INPAINT, "inpaint") as lease:
         vae, found = lease.parts.vae, {}
         for kind in KINDS:
-            scenes = [few_shot.scene(TESTS + 50_000 + i, kind) for i in range(count)]
+            scenes = given(500, kind, count)
             seen = few_shot.pixels_of([s.image for s in scenes])
             back = vae.decode(vae.encode(seen).latent_dist.mode()).sample.clamp(-1, 1)
             pictures = [np.asarray(((p + 1) * 127.5).permute(1, 2, 0).numpy(), np.uint8) for p in back]
@@ -175,35 +182,37 @@ def ceiling(house: House, own: Oracle, count: int) -> dict[str, float]:
 def arm(
     house: House, own: Oracle, name: str, more: Mapping[str, Any], seed: int, scale: Scale
 ) -> dict[str, Any]:
-    """Train one arm with one seed's references, and judge it; from the disk where that was done before."""
+    """Train one arm with one seed's references, and judge it; its pictures are kept, and taken from the disk later."""
     kept = scale.kept(name, seed)
-    if kept.exists():
-        told: dict[str, Any] = json.loads(kept.read_text())
-        return told
+    if not kept.exists():
+        _made(house, name, more, seed, scale, kept)
+    facts: dict[str, Any] = json.loads(kept.read_text())
+    verdicts = judged(own, kept.with_suffix(".png"), seed)
+    return facts | {kind: asdict(verdict) for kind, verdict in verdicts.items()}
+
+
+def _made(house: House, name: str, more: Mapping[str, Any], seed: int, scale: Scale, kept: Path) -> None:
     with tempfile.TemporaryDirectory() as where:
         folder = Path(where)
-        model, facts = _taught(house, name, more, seed, scale, folder) if more else (MINI_INPAINT, {})
+        facts: dict[str, Any] = {"seconds": 0.0, "loss": None}
+        model = MINI_INPAINT
+        if more:
+            model, facts = _taught(house, name, more, seed, scale, folder)
         pictures = drawn(house, model, seed, scale, folder)
         if more:
             shutil.rmtree(house.folder / model)
-    verdicts = {kind: asdict(v) for kind, v in judged(own, pictures, seed).items()}
     kept.parent.mkdir(parents=True, exist_ok=True)
-    shown = [
-        Image.fromarray(np.concatenate([one.picture for one in all[:3]], 1)) for all in pictures.values()
-    ]
-    stacked(shown).save(kept.with_suffix(".png"))
-    told = {"seconds": 0.0, "loss": None, **facts, **verdicts}
+    pictures.save(kept.with_suffix(".png"))
     part = kept.with_suffix(".part")
-    part.write_text(json.dumps(told, indent=1))
+    part.write_text(json.dumps(facts))
     part.replace(kept)
-    return told
 
 
 def _taught(
     house: House, name: str, more: Mapping[str, Any], seed: int, scale: Scale, folder: Path
 ) -> tuple[str, dict[str, Any]]:
     """The trained model's name, and the CPU seconds and loss of its training."""
-    concepts, files = few_shot.references(folder, seed)
+    concepts, files = few_shot.references(folder, seed, tray=scale.tray)
     if not more.get("masks", True):
         concepts = tuple(
             {**c, "images": [{"image": one["image"], "mask": ""} for one in c["images"]]} for c in concepts
@@ -217,12 +226,3 @@ def _taught(
     run, _ = driven(house.training, house.work(request, files))
     loss = getattr(run, "record").whole.mean.value  # noqa: B009
     return request.save_as, {"seconds": time.process_time() - began, "loss": loss}
-
-
-def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
-    made = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), "white")
-    top = 0
-    for picture in pictures:
-        made.paste(picture, (0, top))
-        top += picture.height
-    return made

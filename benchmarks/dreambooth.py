@@ -1,10 +1,11 @@
 """What the defect mode is worth: none, normal DreamBooth, normal inpainting and defect mode at equal steps, judged.
 
-`python -m benchmarks.dreambooth --seeds 6`: a task unseen in pre-training (few_shot.py); each seed draws its own
-references, trains each arm and is one pair in the comparison. Every (arm, seed) is kept under build/dreambooth as soon as
-it is there, so that a run that was stopped goes on; `--arms main` does the four arms without what is left out of the
-defect mode. Figures in benchmarks/results/dreambooth-METHOD.json, the arms' pictures side by side in
-build/dreambooth/…/sheet.png. `python -m benchmarks.dreambooth concepts`: what a step costs with ten concepts.
+`python -m benchmarks.dreambooth`: a task unseen in pre-training (few_shot.py); each seed draws its own references,
+trains each arm and is one pair in the comparison. Every (arm, seed) is kept under build/dreambooth as soon as it is
+there, so that a run that was stopped goes on; `--arms main` does the four arms without what is left out of the defect
+mode, `--arms tray` what only photos larger than the model can show: the crops. Figures in
+benchmarks/results/dreambooth-METHOD.json, the arms' pictures side by side in build/dreambooth/…/sheet.png.
+`python -m benchmarks.dreambooth concepts`: what a step costs with ten concepts.
 """
 
 from __future__ import annotations
@@ -25,8 +26,20 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 
 from benchmarks import few_shot
-from benchmarks.arms import ARMS, BUILD, MINI_INPAINT, WITHOUT, House, Scale, arm, ceiling, stacked
-from benchmarks.few_shot import KINDS, TESTS
+from benchmarks.arms import (
+    ARMS,
+    BUILD,
+    MINI_INPAINT,
+    ON_TRAY,
+    WITH,
+    WITHOUT,
+    House,
+    Scale,
+    arm,
+    ceiling,
+    given,
+)
+from benchmarks.few_shot import KINDS
 from benchmarks.machine import described, keep
 from engines.models.loading import import_libraries
 from engines.training import rows
@@ -39,9 +52,9 @@ CEILING = 0.8  # kinds that the judge finds less often in real defects after the
 def asked() -> argparse.Namespace:
     told = argparse.ArgumentParser(description=__doc__)
     told.add_argument("part", nargs="?", choices=("arms", "concepts"), default="arms")
-    told.add_argument("--arms", choices=("main", "all"), default="all")
+    told.add_argument("--arms", choices=("main", "all", "tray"), default="all")
     told.add_argument("--seeds", type=int, default=6)
-    told.add_argument("--steps", type=int, default=300)
+    told.add_argument("--steps", type=int, default=600)
     told.add_argument("--photos", type=int, default=6, help="pictures judged a kind")
     told.add_argument("--sampling", type=int, default=10)
     told.add_argument("--judge", type=int, default=400, help="steps of the judge's training")
@@ -57,22 +70,26 @@ def main() -> None:
     torch.set_num_threads(1)
     if said.part == "concepts":
         return concepts()
-    scale = Scale(said.seeds, said.steps, said.photos, said.sampling, said.method, said.batch, said.rate)
+    tray = said.arms == "tray"
+    scale = Scale(
+        said.seeds, said.steps, said.photos, said.sampling, said.method, said.batch, said.rate, tray
+    )
     own, console = few_shot.judge_kept(BUILD, said.judge), Console()
-    arms = {**ARMS, **(WITHOUT if said.arms == "all" else {})}
+    main = ON_TRAY if tray else ARMS
+    arms = {**main, **({**WITHOUT, **WITH} if said.arms == "all" else {})}
     with tempfile.TemporaryDirectory() as folder:
         house = House(Path(folder))
         limits = ceiling(house, own, 40)
         kinds = [kind for kind in KINDS if limits[kind] >= CEILING]
         console.print("ceiling", limits)
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
-        for part in (ARMS, {name: more for name, more in arms.items() if name not in ARMS}):
+        for part in (main, {name: more for name, more in arms.items() if name not in main}):
             for seed in range(scale.seeds):
                 for name, more in part.items():
                     found[name].append(arm(house, own, name, more, seed, scale))
                     console.print(seed, name, {kind: found[name][-1][kind]["right"] for kind in KINDS})
     console.print(sheet(list(arms), 0, scale))
-    keep(f"dreambooth-{scale.method}", report(found, kinds, limits, scale))
+    keep(f"dreambooth-{scale.method}" + "-tray" * tray, report(found, kinds, limits, scale))
 
 
 def report(
@@ -98,14 +115,11 @@ def report(
 
 def sheet(arms: Sequence[str], seed: int, scale: Scale) -> Path:
     """The real defects and each arm's pictures of one seed side by side: a row a kind, three photos an arm."""
-    real = [
-        Image.fromarray(
-            np.concatenate([few_shot.scene(TESTS + 100 * seed + i, kind).image for i in range(3)], 1)
-        )
-        for kind in KINDS
-    ]
-    columns = [("real", stacked(real))]
-    columns += [(name, Image.open(scale.kept(name, seed).with_suffix(".png"))) for name in arms]
+    real = np.concatenate([np.concatenate([s.image for s in given(seed, kind, 3)], 1) for kind in KINDS])
+    columns = [("real", Image.fromarray(real))]
+    for name in arms:
+        with Image.open(scale.kept(name, seed).with_suffix(".png")) as made:
+            columns.append((name, made.crop((0, 0, real.shape[1], real.shape[0]))))
     width = max(column.width for _, column in columns) + 8
     made = Image.new("RGB", (width * len(columns), columns[0][1].height + 16), "white")
     for i, (title, column) in enumerate(columns):

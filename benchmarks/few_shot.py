@@ -1,13 +1,14 @@
 """A task the embedded models never saw: a new product, three new defects, a few references, and a judge of it.
 
 The judge learns on unlimited pictures of the task; the trainings get `REFERENCES` a concept. A change is not a
-defect: what counts is the right kind inside the mask.
+defect: what counts is the right kind inside the mask. The judge knows the defects of pre-training too, as one more kind,
+so that a base's crack is not taken for anything new.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from engines import picking
-from engines.embedded import products, world
+from engines.embedded import SIZE, products, world
 from engines.embedded.canvas import PIXEL, Array, Canvas, Rng, X, Y, mix, noise, paint, step, towards_light
+from engines.embedded.defects import DEFECTS
 from engines.embedded.oracles import NONE, Oracle
 from engines.embedded.world import Scene
 
@@ -82,29 +84,55 @@ def paint_mark(rng: Rng, canvas: Canvas) -> Array:
 
 HARMS: dict[str, Callable[[Rng, Canvas], Array]] = {"burn": burn, "bloom": bloom, "paint mark": paint_mark}
 KINDS = tuple(HARMS)
+KNOWN = len(KINDS)  # the judge's class of all that the base can draw
 
 
 def scene(seed: int, kind: str | None) -> Scene:
-    return world.compose(seed, PRODUCT, seal, kind, None if kind is None else HARMS[kind])
+    return world.compose(seed, PRODUCT, seal, kind, None if kind is None else (HARMS | DEFECTS)[kind])
+
+
+def on_tray(one: Scene, seed: int) -> Scene:
+    """Four parts in one photo of twice the side, as a line camera sees them; `one` is the only one with a defect."""
+    good = [scene(seed + 700_000 + i, None).clean for i in range(4)]
+    where = seed % 4
+
+    def whole(own: NDArray[np.uint8], others: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        a, b, c, d = (own if i == where else other for i, other in enumerate(others))
+        return np.concatenate([np.concatenate([a, b], 1), np.concatenate([c, d], 1)])
+
+    dark = [np.zeros_like(one.mask)] * 4
+    return replace(
+        one, image=whole(one.image, good), clean=whole(one.clean, good), mask=whole(one.mask, dark)
+    )
+
+
+def off_tray(photo: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    """The part that `on_tray` put there."""
+    down, right = divmod(seed % 4, 2)
+    return photo[down * SIZE : (down + 1) * SIZE, right * SIZE : (right + 1) * SIZE]
 
 
 def prompt(kind: str | None) -> str:
     return f"a photo of a {PRODUCT}" + (f" with a {kind}" if kind else "")
 
 
-def references(folder: Path, seed: int) -> tuple[tuple[dict[str, Any], ...], dict[str, Path]]:
+def references(
+    folder: Path, seed: int, *, tray: bool = False
+) -> tuple[tuple[dict[str, Any], ...], dict[str, Path]]:
     """Concepts with their photos, masks and good photos, as `Train.concepts` has them, and the files."""
     files: dict[str, Path] = {}
     told = []
     for kind in KINDS:
         shots, normals = [], []
         for i in range(REFERENCES):
-            one = scene(1000 * seed + i, kind)
+            one, clean = scene(1000 * seed + i, kind), scene(1000 * seed + 500 + i, None)
+            if tray:
+                one, clean = on_tray(one, i), on_tray(clean, i)
             name, good = f"{kind}-{i}", f"{kind}-good-{i}"
             for blob, pixels in (
                 (name, one.image),
                 (f"{name}-mask", one.mask),
-                (good, scene(1000 * seed + 500 + i, None).image),
+                (good, clean.image),
             ):
                 files[blob] = folder / f"{blob.replace(' ', '-')}.png"
                 Image.fromarray(pixels).save(files[blob])
@@ -119,7 +147,7 @@ def references(folder: Path, seed: int) -> tuple[tuple[dict[str, Any], ...], dic
 
 
 def judge(steps: int, batch: int = 16, seed: int = 0) -> Oracle:
-    """A segmenter of the task's defects, learnt from scenes that never repeat."""
+    """A segmenter of the task's defects and of those known before, learnt from scenes that never repeat."""
     torch.manual_seed(seed)
     made = Oracle()
     optimizer = torch.optim.AdamW(made.parameters(), lr=2e-3)
@@ -128,13 +156,10 @@ def judge(steps: int, batch: int = 16, seed: int = 0) -> Oracle:
     weight = torch.full((NONE + 1,), 2.0)
     weight[NONE] = 0.5
     for at in range(steps):
-        kinds = rng.integers(len(KINDS) + 1, size=batch)
-        scenes = [
-            scene(100_000 + at * batch + i, KINDS[k] if k < len(KINDS) else None) for i, k in enumerate(kinds)
-        ]
+        scenes, kinds = _lesson(rng, 100_000 + at * batch, batch)
         mask = torch.from_numpy(np.stack([s.mask for s in scenes])).float()[:, None] / 255
         marked = functional.avg_pool2d(mask, 2)[:, 0] > 0.25
-        target = torch.where(marked, torch.from_numpy(kinds)[:, None, None], NONE)
+        target = torch.where(marked, torch.tensor(kinds)[:, None, None], NONE)
         worn = pixels_of([s.image for s in scenes])
         worn = worn + float(rng.uniform(0, 0.05)) * torch.randn_like(worn)
         if rng.random() < 0.5:
@@ -147,9 +172,19 @@ def judge(steps: int, batch: int = 16, seed: int = 0) -> Oracle:
     return made.eval()
 
 
+LESSONS = (*KINDS, *KINDS, *DEFECTS, None, None)  # how often the judge sees each
+
+
+def _lesson(rng: Rng, first: int, count: int) -> tuple[list[Scene], list[int]]:
+    """Scenes of all sorts, and the class of each: of KINDS, KNOWN or NONE."""
+    names = [LESSONS[i] for i in rng.integers(len(LESSONS), size=count)]
+    classes = [NONE if name is None else KINDS.index(name) if name in KINDS else KNOWN for name in names]
+    return [scene(first + i, name) for i, name in enumerate(names)], classes
+
+
 def judge_kept(folder: Path, steps: int) -> Oracle:
     """The judge from `folder`; trained and kept there the first time."""
-    path = folder / f"judge-{steps}.safetensors"
+    path = folder / f"judge-{len(DEFECTS)}-{steps}.safetensors"
     if path.exists():
         made = Oracle()
         made.load_state_dict(load_file(path))
@@ -192,7 +227,7 @@ def verdict(
 
 def _shows(seen: NDArray[np.int64], mask: NDArray[np.bool_], kind: int) -> bool:
     inside = seen[mask[::2, ::2] | mask[1::2, 1::2]]
-    counts = np.bincount(inside, minlength=NONE + 1)[: len(KINDS)]
+    counts = np.bincount(inside, minlength=NONE + 1)[: KNOWN + 1]
     return bool(counts[kind] >= FOUND and counts.argmax() == kind)
 
 
