@@ -108,7 +108,7 @@ def _trained(
 def _save_memory(unet: Any, encoder: Any) -> None:
     unet.enable_gradient_checkpointing()
     if encoder is not None:
-        encoder.gradient_checkpointing_enable()
+        encoder.activation_checkpointing_enable()
 
 
 def needs_private(request: Train, parts: Parts) -> bool:
