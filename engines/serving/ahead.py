@@ -53,7 +53,7 @@ class Ahead:
             if isinstance(engine, Prefetches) and not ticket.cancelled and not engine.ready(ticket.work):
                 self._readers.do(partial(self._read, ticket, engine, done))
                 return
-        except Exception as error:
+        except BaseException as error:  # (some libraries' panics are no `Exception`)
             ticket.failure = failures.failed(error)
         done(ticket)
 
@@ -61,7 +61,7 @@ class Ahead:
         try:
             if not ticket.cancelled:
                 read_ahead(engine, ticket.work, lambda: not ticket.cancelled)
-        except Exception as error:
+        except BaseException as error:  # (some libraries' panics are no `Exception`)
             ticket.failure = failures.failed(error)
         done(ticket)
 

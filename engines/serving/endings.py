@@ -48,5 +48,5 @@ def packed(packing: Packing, end: Finished, notes: list[Words]) -> Finished | Fa
     try:
         artifacts = packing()
         return replace(end, artifacts=artifacts, notes=tuple(notes))
-    except Exception as error:
+    except BaseException as error:
         return failures.failed(error)

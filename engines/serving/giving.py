@@ -13,7 +13,7 @@ from engines.serving.tickets import Ticket
 log = logging.getLogger(__name__)
 
 
-def no_room(error: Exception) -> bool:
+def no_room(error: BaseException) -> bool:
     """Whether a run did not begin for want of memory, so that it may later."""
     return isinstance(error, Busy) or failures.out_of_memory(error)
 
@@ -27,7 +27,7 @@ def lend(tickets: Iterable[Ticket]) -> bool:
             try:
                 given += engine.lend(run_of(ticket))
                 ticket.lent = True
-            except Exception:
+            except BaseException:
                 log.exception("job %d could not give memory away", ticket.work.id)
     return given > 0
 
@@ -39,5 +39,5 @@ def reclaim(tickets: Iterable[Ticket]) -> None:
         if ticket.lent and isinstance(engine, GivesWay):
             try:
                 ticket.lent = not engine.reclaim(run_of(ticket))
-            except Exception:
+            except BaseException:
                 log.exception("job %d could not take its memory back", ticket.work.id)

@@ -1,4 +1,8 @@
-"""One device's thread: take commands, begin, choose who steps, advance them together, settle. No torch here."""
+"""One device's thread: take commands, begin, choose who steps, advance them together, settle. No torch here.
+
+What an engine raises fails its own work alone, be it no `Exception` (a library written in Rust panics with a
+`BaseException`); there is nothing on this thread that such a thing is meant for.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +21,9 @@ from engines.engine import Packing, Prepares, Run
 from engines.events import Failed, Finished, Progress, Started
 from engines.requests import Request
 from engines.serving import endings, giving
-from engines.serving.affinity import next_of
 from engines.serving.ahead import Ahead
 from engines.serving.budget import Budget
+from engines.serving.line import Line
 from engines.serving.makers import Factory, Makers
 from engines.serving.scheduler import Scheduler
 from engines.serving.stepping import run_of, shown, step
@@ -65,10 +69,9 @@ class Lane:
         self._budget = Budget(pace.rows, pace.seconds, partial(memory_free, device))
         self._scheduler = Scheduler(pace.rows, None, pace.share, self._budget.allowed, pace.credit)
         self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()  # None: only wake up
-        self._waiting: deque[Ticket] = deque()  # to begin
+        self._line = Line()  # to begin
         self._running: dict[int, Ticket] = {}  # by id(run)
         self._ending: deque[Ticket] = deque()  # to finish
-        self._blocked = False  # the first in line waits for a run to end
         self._ends_next = False  # whether it is the turn of those who end, where others wait to begin
         self._stopping = False
         self._step_seconds = 0.0  # of the last step
@@ -131,14 +134,14 @@ class Lane:
 
     def _take(self) -> None:
         """New works in, cancelled ones out. Sleeps only where there is nothing to do."""
-        idle = not (self._waiting or self._ending or self._running)
+        idle = not (self._line.moves or self._ending or self._running)
         while not self._stopping:
             try:
                 ticket = self._inbox.get(block=idle)
             except queue.Empty:
                 break
             idle = False
-            if ticket is not None and not ticket.cancelled:
+            if ticket is not None and not ticket.cancelled and ticket.stage != "over":
                 self._admit(ticket)
         for ticket in [t for t in list(self.tickets) if t.cancelled and t.stage != "packing"]:
             self._part(ticket)
@@ -151,23 +154,23 @@ class Lane:
         if ticket.engine is None:
             try:
                 ticket.engine = self._makers.engine(type(ticket.work.request))
-            except Exception as error:
+            except BaseException as error:
                 self._part(ticket, failures.failed(error))
                 return
             if isinstance(ticket.engine, Prepares):
                 self._ahead.prepare(ticket, self._inbox.put)
                 return
-        self._waiting.append(ticket)
+        self._line.add(ticket)
 
     def _chores(self) -> None:
         """Begin and finish in turns: one piece a tick, more as long as that takes no longer than a step."""
         began = time.monotonic()
         while not self._stopping:
-            begins = bool(self._waiting) and not self._blocked
+            begins = self._line.moves
             if self._ending and (self._ends_next or not begins):
                 self._end(self._ending.popleft())
             elif begins:
-                self._begin(next_of(self._waiting, self._scheduler.people))
+                self._begin(self._line.take(self._scheduler.people))
             else:
                 return
             self._ends_next = not self._ends_next
@@ -178,10 +181,10 @@ class Lane:
         began = time.monotonic()
         try:
             run = self._begun(ticket)
-        except Exception as error:
-            if giving.no_room(error) and self._running:
-                self._waiting.appendleft(ticket)  # the line waits behind it, else it might wait for ever
-                self._blocked = True
+        except BaseException as error:
+            mates = [*self._running.values(), *self._ending]
+            if giving.no_room(error) and mates:
+                self._line.put_off(ticket, in_background=all(run_of(mate).background for mate in mates))
             else:
                 self._part(ticket, failures.failed(error))
             return
@@ -197,7 +200,7 @@ class Lane:
         assert ticket.engine is not None
         try:
             return ticket.engine.begin(ticket.work)
-        except Exception as error:
+        except BaseException as error:
             if not giving.no_room(error) or not giving.lend(self._running.values()):
                 raise
         return ticket.engine.begin(ticket.work)  # outside of the handler, whose traceback holds tensors
@@ -231,7 +234,7 @@ class Lane:
         """A piece of its finish; then it is others' turn."""
         try:
             made = endings.piece(ticket)
-        except Exception as error:
+        except BaseException as error:
             self._part(ticket, failures.failed(error))
             return
         if made is None:
@@ -263,24 +266,22 @@ class Lane:
         run, ticket.run = ticket.run, None
         if run is None:
             return
-        self._blocked = False
+        self._line.room(in_background=run.background)
         assert ticket.engine is not None
         run.cancelled = ticket.cancelled and not (ticket.held or self._stopping)
         try:
             ticket.engine.suspend(run)
-        except Exception:
+        except BaseException:
             log.exception("suspending job %d failed", ticket.work.id)
-        if not (
-            self._waiting or self._ending or any(not run_of(t).background for t in self._running.values())
-        ):
+        busy = self._line.wanted or self._ending
+        if not busy and all(run_of(mate).background for mate in self._running.values()):
             giving.reclaim(self._running.values())
 
     def _part(self, ticket: Ticket, event: Finished | Failed | None = None) -> None:
         """It is over: out of every list, its memory back, the event told."""
-        for line in (self._waiting, self._ending):
-            if ticket in line:
-                line.remove(ticket)
-                self._blocked = False  # it may have been the one in the way
+        self._line.remove(ticket)
+        if ticket in self._ending:
+            self._ending.remove(ticket)
         self._release(ticket)
         if ticket in self.tickets:
             self.tickets.remove(ticket)

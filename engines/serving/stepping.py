@@ -61,7 +61,7 @@ def _advance(tickets: Sequence[Ticket]) -> Failed | None:
         engine.advance(runs)
         if any(run.done <= done for run, done in zip(runs, before, strict=True)):
             raise RuntimeError(f"{type(engine).__name__}.advance did not move a run on")
-    except Exception as error:
+    except BaseException as error:
         return failures.failed(error)
     spent, whole = time.monotonic() - began, sum(map(cost, runs))
     for ticket, run in zip(tickets, runs, strict=True):
@@ -77,7 +77,7 @@ def shown(ticket: Ticket, every: int) -> bytes | None:
     assert ticket.engine is not None
     try:
         return ticket.engine.preview(run)
-    except Exception:
+    except BaseException:
         log.exception("no preview of job %d", ticket.work.id)
         return None
 
