@@ -178,7 +178,7 @@ async def test_what_a_broken_tick_ended_does_not_begin_later(
         runs = asyncio.create_task(all_of(pool, ask("kim", steps=10**6)))
         await asyncio.sleep(0.05)
         with monkeypatch.context() as patch:
-            patch.setattr("engines.serving.lane.step", lambda tickets: 1 / 0)
+            patch.setattr("engines.serving.lane.step", lambda *_: 1 / 0)
             assert isinstance((await runs)[-1], Failed)
         assert isinstance(await reading, Failed), "told, and not closed yet"
         hold.set()

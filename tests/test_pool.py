@@ -283,7 +283,7 @@ async def test_a_bug_in_a_tick_ends_its_runs_and_not_the_lane(
     async with pool_of(toy) as pool:
         reading = asyncio.create_task(all_of(pool, ask(steps=1000)))
         await asyncio.sleep(0.1)
-        monkeypatch.setattr("engines.serving.lane.step", lambda tickets: 1 / 0)
+        monkeypatch.setattr("engines.serving.lane.step", lambda *_: 1 / 0)
         (end,) = ends(await reading)
         assert isinstance(end, Failed)
         monkeypatch.undo()

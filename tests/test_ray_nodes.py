@@ -35,6 +35,9 @@ def machines() -> Iterator[Any]:
     """The bot's own without a seat for actors, and two with one each."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
+        patch.delenv(
+            ray_cluster.NICENESS, raising=False
+        )  # whoever started these machines knows nothing of it
         cluster = Cluster(
             initialize_head=True,
             head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": 100 * 2**20},
@@ -55,6 +58,8 @@ async def test_what_a_lost_machine_was_doing_is_done_on_another_one(machines: An
     pool = RayPool(partial(toy_pool, journal=house.journal, slow=0.05), wanted)
     await pool.start()
     await until(lambda: [post.state for post in pool._posts] == ["up", "up"], 60)
+    processes = [post.report.process for post in pool._posts if post.report]
+    assert [os.getpriority(os.PRIO_PROCESS, process) for process in processes] == [os.nice(0)] * 2
     works = [house.ask(f"p{n}", seed=1, steps=70, rows=8) for n in range(4)]
     reading = [asyncio.create_task(all_of(pool, work)) for work in works]
     await until(lambda: len([held for held in pool.running() if held.step > 3]) == 4)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from engines.diffusion import adapters, begins, pictures, samplers
+from engines.diffusion import adapters, begins, pictures, portions, samplers
 from engines.diffusion.compiled import Inputs, Unets
 from engines.diffusion.latents import Keep
 from engines.diffusion.previews import Glimpse, Previews
@@ -57,6 +57,7 @@ class Pictures(Run):
     request: Asked
     state: State | None
     frame: begins.Frame  # where the pictures go when they are done
+    most: int  # rows of one call at most, for memory
 
 
 class Diffusion:
@@ -148,12 +149,12 @@ class Diffusion:
             request=request,
             state=state,
             frame=frame,
+            most=self._most_rows,
         )
 
     @torch.inference_mode()
     def advance(self, runs: Sequence[Pictures]) -> None:
         """One UNet call for all rows of all runs, then each run's own sampler. All or none."""
-        parts = runs[0].lease.parts
         states = [_running(run) for run in runs]
         forks = [samplers.fork(state.scheduler) for state in states]
         times = [state.timesteps[run.done] for run, state in zip(runs, states, strict=True)]
@@ -161,8 +162,7 @@ class Diffusion:
             fork.scale_model_input(state.latents, time)
             for fork, state, time in zip(forks, states, times, strict=True)
         ]
-        wanted = [run.lease.parts.adapter for run in runs]
-        said = self._predict(parts, states, seen, times, wanted)
+        said = self._predict(runs, states, seen, times)
         drawn = [(own, own.get_state()) for state in states for own in state.generators]
         try:
             moved = [
@@ -179,13 +179,13 @@ class Diffusion:
 
     def _predict(
         self,
-        parts: Parts,
+        runs: Sequence[Pictures],
         states: list[State],
         seen: list[torch.Tensor],
         times: list[torch.Tensor],
-        wanted: list[str],
     ) -> list[torch.Tensor]:
-        """The model's answer for each run, guidance applied: (n, 4, h, w) each. `wanted`: each run's adapter."""
+        """The model's answer for each run, guidance applied: (n, 4, h, w) each."""
+        parts = runs[0].lease.parts
         inputs, clocks = [], []
         for state, one, time in zip(states, seen, times, strict=True):
             full = one if state.extra is None else torch.cat([one, state.extra], dim=1)
@@ -195,14 +195,18 @@ class Diffusion:
         clock = torch.tensor(clocks, dtype=torch.float32, device=rows.device)
         text = torch.cat([state.text for state in states])
         embedded = _guidance_rows(parts, states)
-        each = [adapter for state, adapter in zip(states, wanted, strict=True) for _ in state.text]
-        answers = []
-        for at in range(0, len(rows), self._most_rows):
-            part = slice(at, at + self._most_rows)
+        each = [run.lease.parts.adapter for run, state in zip(runs, states, strict=True) for _ in state.text]
+
+        def call(part: slice) -> torch.Tensor:
             given = Inputs(rows[part], clock[part], text[part], None if embedded is None else embedded[part])
             with adapters.rows(parts.unet, each[part]):
-                answers.append(self._unets.call(parts.unet, given, adapted=any(each[part])))
-        shares = torch.split(torch.cat(answers), [len(state.text) for state in states])
+                return self._unets.call(parts.unet, given, adapted=any(each[part]))
+
+        most, alone = min(run.most for run in runs), len(runs) == 1
+        said, at_once = portions.by_rows(self._models, call, len(rows), most, alone=alone)
+        if alone:
+            runs[0].most = at_once
+        shares = torch.split(said, [len(state.text) for state in states])
         return [_guided(state, share) for state, share in zip(states, shares, strict=True)]
 
     def preview(self, run: Pictures) -> bytes | None:
@@ -231,7 +235,7 @@ class Diffusion:
         for one in _running(run).latents:
             if made:
                 yield
-            picture = pictures.decoded(parts, one[None])
+            picture = pictures.decoded(parts, one[None], self._models)
             if picture is None:
                 raise Refusal(_BROKEN(model=parts.name, guidance=run.request.guidance))
             made.append(picture)

@@ -13,22 +13,25 @@ import torch
 from PIL import Image
 
 from engines import compose, recipe
-from engines.diffusion import choosing
+from engines.diffusion import choosing, portions
 from engines.diffusion.begins import Frame
 from engines.diffusion.choosing import Kept
 from engines.engine import Packing, Work
 from engines.events import Artifact
-from engines.models.memory import Parts
+from engines.models.memory import Models, Parts
 from engines.picking import Bytes
 from engines.requests import Diffusion, Inpaint
 from engines.words import Words
 
 
 @torch.inference_mode()
-def decoded(parts: Parts, latents: torch.Tensor) -> Bytes | None:
-    """One picture's latents (1, 4, h, w) as (height, width, 3), or None where a number is broken."""
+def decoded(parts: Parts, latents: torch.Tensor, models: Models | None = None) -> Bytes | None:
+    """One picture's latents (1, 4, h, w) as (height, width, 3), or None where a number is broken.
+
+    Where there is no memory for it, those of `models` that nobody uses leave, then it is done in tiles.
+    """
     scaled = latents.to(parts.vae.dtype) / parts.vae.config.scaling_factor
-    picture = parts.vae.decode(scaled, return_dict=False)[0]
+    picture = portions.decoded(parts.vae, scaled, models)
     if not torch.isfinite(picture).all():
         return None
     values = (picture * 0.5 + 0.5).clamp(0, 1)[0].permute(1, 2, 0).float().cpu().numpy()

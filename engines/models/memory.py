@@ -255,9 +255,10 @@ class Models:
         if hash in self._held and not self._held[hash].leases:
             self._evict([*put_on(hash, self._places()), hash])
 
-    def clear(self) -> None:
-        """Drop everything that is not leased."""
-        self._evict([hash for hash, held in self._held.items() if not held.leases])
+    def clear(self) -> bool:
+        """Drop everything that is not leased; whether there was any."""
+        self._evict(idle := [hash for hash, held in self._held.items() if not held.leases])
+        return bool(idle)
 
     def check_integrity(self) -> None:
         """AssertionError where the books are wrong: over the budget, or an adapter without what it is on."""

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -50,6 +50,7 @@ class Lane:
 
     Args:
         ahead: does what comes before `begin`. packers: threads for `Packing`.
+        evict: makes the device's idle models leave; whether any did. Called on the lane's thread.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Lane:
         pace: Pace,
         ahead: Ahead,
         packers: Workers,
+        evict: Callable[[], bool] = lambda: False,
     ) -> None:
         self.device = device
         self.tickets: list[Ticket] = []  # all that are not over
@@ -66,6 +68,7 @@ class Lane:
         self._pace = pace
         self._ahead = ahead
         self._packers = packers
+        self._evict = evict
         self._budget = Budget(pace.rows, pace.seconds, partial(memory_free, device))
         self._scheduler = Scheduler(pace.rows, None, pace.share, self._budget.allowed, pace.credit)
         self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()  # None: only wake up
@@ -208,7 +211,7 @@ class Lane:
     def _step(self, tickets: list[Ticket]) -> None:
         runs = [run_of(ticket) for ticket in tickets]
         key, rows = runs[0].key, sum(run.rows for run in runs)
-        outcome = step(tickets)
+        outcome = step(tickets, self._evict)
         for short in outcome.short:
             self._budget.short(key, short)
         if outcome.short:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from engines import failures
 from engines.devices import Device, memory_used, model_budget
@@ -65,7 +66,7 @@ class Pool:
             Called on the device's thread.
         devices: one lane each.
         slots: works in flight a device that make sense; `room` tells what is left of them.
-        models: device name → its models, None before they are there; for `status` only.
+        models: device name → its models, None before they are there.
     """
 
     def __init__(
@@ -84,7 +85,10 @@ class Pool:
         self._ahead = Ahead()
         self._packers = Workers("pack", 2)
         self._lanes = [
-            Lane(device, engines, pace or Pace(), self._ahead, self._packers) for device in devices
+            Lane(
+                device, engines, pace or Pace(), self._ahead, self._packers, partial(self._evict, device.name)
+            )
+            for device in devices
         ]
         self._placing = Placing()
         self._open = False
@@ -201,6 +205,11 @@ class Pool:
         return lanes[
             self._placing.choose(work.request, loads, {name: self._resident(name) for name in lanes})
         ]
+
+    def _evict(self, device: str) -> bool:
+        """Whether models that nobody used have left the device. On its thread."""
+        models = self._models(device)
+        return models is not None and models.clear()
 
     def _resident(self, device: str) -> set[str]:
         """Names of the models in a device's memory."""

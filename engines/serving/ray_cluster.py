@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 LEAST = (2, 52)  # the first release with token authentication
 TOKEN, TOKEN_FILE = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 BOTS_OWN = ("DISCORD_TOKEN", "SLACK_BOT_TOKEN", "SLACK_APP_TOKEN")  # no business of a process with models
+NICENESS = "RAY_worker_niceness"  # Ray makes its workers give way to all else on their machine, by 15
 OBJECTS = 128 * 2**20  # bytes of shared memory: only events go through it
 LOOK = 90.0  # seconds that the doctor waits for a cluster
 
@@ -94,8 +95,19 @@ def prepare(cluster: Cluster) -> None:
     """Set Ray's environment. Before the first `import ray`, of `ray_pool` too: it is read then."""
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault(NICENESS, "0")  # inherited by what is started here
     if not cluster.address and not (os.environ.get(TOKEN) or os.environ.get(TOKEN_FILE)):
         os.environ[TOKEN] = secrets.token_hex(32)  # it need not outlive this process
+
+
+def willing(cluster: Cluster) -> dict[str, Any]:
+    """Options of an actor that keep it from giving way to everything else on its machine.
+
+    A cluster that was started elsewhere knows nothing of our environment; making another one for an actor takes a second.
+    """
+    if not cluster.address:
+        return {}
+    return {"runtime_env": {"env_vars": {NICENESS: os.environ.get(NICENESS, "0")}}}
 
 
 @contextmanager

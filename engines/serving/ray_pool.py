@@ -68,7 +68,8 @@ class RayPool:
         self._joined = await asyncio.to_thread(ray_cluster.connect, self._cluster)
         ray_cluster.keep_signals()
         for number, seat in enumerate(await asyncio.to_thread(ray_cluster.seats, self._cluster)):
-            post = Post(f"ray:{number}", seat, partial(self._make, seat), self._news)
+            more = ray_cluster.willing(self._cluster)
+            post = Post(f"ray:{number}", seat, partial(self._make, seat), self._news, more)
             self._posts.append(post)
             self._keep(post.watch())
         self._open = True

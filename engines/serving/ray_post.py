@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 import ray
@@ -60,10 +61,16 @@ class Post:
     Args:
         open: makes the actor's own pool, over there.
         changed: called when it goes up or down.
+        more: further options of the actor.
     """
 
     def __init__(
-        self, name: str, seat: Seat, open: Callable[[], Serves], changed: Callable[[], None]
+        self,
+        name: str,
+        seat: Seat,
+        open: Callable[[], Serves],
+        changed: Callable[[], None],
+        more: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.name = name
         self.state: State = "starting"
@@ -75,7 +82,7 @@ class Post:
         )
         made: Any = ray.remote(Outpost)
         self.actor: Any = made.options(
-            num_gpus=seat.gpus, num_cpus=seat.cpus, max_restarts=-1, max_task_retries=0
+            num_gpus=seat.gpus, num_cpus=seat.cpus, max_restarts=-1, max_task_retries=0, **more
         ).remote(open)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from engines import failures
@@ -26,16 +26,21 @@ class Outcome:
     short: list[int] = field(default_factory=list)  # rows of each step that the memory was not enough for
 
 
-def step(tickets: Sequence[Ticket]) -> Outcome:
-    """Advance all by one step; where that fails, in halves (memory) or each alone, until only the guilty is left."""
+def step(tickets: Sequence[Ticket], evict: Callable[[], bool] = lambda: False) -> Outcome:
+    """Advance all by one step; where that fails, in halves (memory) or each alone, until only the guilty is left.
+
+    `evict`: makes models leave that nobody uses; whether any did, so that the step is worth another try as it is.
+    """
     outcome, began = Outcome(), time.monotonic()
-    _step(tickets, outcome)
+    _step(tickets, outcome, evict)
     outcome.seconds = time.monotonic() - began
     return outcome
 
 
-def _step(tickets: Sequence[Ticket], outcome: Outcome) -> None:
+def _step(tickets: Sequence[Ticket], outcome: Outcome, evict: Callable[[], bool]) -> None:
     failure = _advance(tickets)
+    if failure is not None and failure.code == "memory" and evict():
+        failure = _advance(tickets)
     if failure is None:
         outcome.moved += tickets
     elif len(tickets) == 1:
@@ -43,12 +48,12 @@ def _step(tickets: Sequence[Ticket], outcome: Outcome) -> None:
     elif failure.code == "memory":
         half = len(tickets) // 2
         outcome.short.append(sum(run_of(ticket).rows for ticket in tickets))
-        _step(tickets[:half], outcome)
-        _step(tickets[half:], outcome)
+        _step(tickets[:half], outcome, evict)
+        _step(tickets[half:], outcome, evict)
     else:
         log.warning("a step of %d runs failed (%s); each steps alone", len(tickets), failure.code)
         for ticket in tickets:
-            _step([ticket], outcome)
+            _step([ticket], outcome, evict)
 
 
 def _advance(tickets: Sequence[Ticket]) -> Failed | None:

@@ -1,0 +1,177 @@
+"""Where a device's memory is not enough for a step or a decoding: who idles leaves, then it is done in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import shapes
+import torch
+from engine_conformance import finished
+from PIL import Image
+from pool_conformance import all_of
+from toy_engine import CPU, Count, Toy
+
+from engines.diffusion.engine import Diffusion, Pictures
+from engines.engine import Work
+from engines.events import Failed, Finished
+from engines.models.loading import folder_blueprint
+from engines.models.memory import Blueprint, Models, Piece
+from engines.requests import Txt2Img
+from engines.serving.pool import Pool
+
+pytestmark = pytest.mark.timeout(120)
+
+
+async def test_a_step_that_finds_no_memory_makes_idle_models_leave_and_is_tried_again(tmp_path: Path) -> None:
+    """Of every engine: even a work that is alone need not fail."""
+    idle = Piece("unet", "idle", 10, lambda: object())
+    models = Models(lambda name, kind: Blueprint(name, name, (idle,)))
+    toy = Toy()
+
+    def begin(work: Work) -> None:
+        models.lease("idle", "txt2img").close()
+
+    def advance(runs: Any) -> None:
+        if models.warm("idle"):
+            raise MemoryError("full")
+
+    toy.on_begin, toy.on_advance = begin, advance
+    pool = Pool({Count: lambda device: toy}, [CPU], models={"cpu": models}.get)
+    await pool.start()
+    end = (await all_of(pool, Work(1, "kim", Count(steps=3), tmp_path)))[-1]
+    assert isinstance(end, Finished), end
+    assert [kind for kind, _ in toy.log].count("advance") == 4, "one of them twice, and no more"
+    toy.on_advance = lambda runs: _raise(MemoryError("too large in any case"))
+    assert isinstance((await all_of(pool, Work(2, "kim", Count(steps=3), tmp_path)))[-1], Failed)
+    await pool.stop(5)
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shapes.save(tmp_path_factory.mktemp("models") / "four", "sd1")
+
+
+@pytest.fixture
+def models(folder: Path) -> Iterator[Models]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield Models(lambda name, kind: folder_blueprint(name, folder, "cpu", "float32"))
+    torch.set_num_threads(threads)
+
+
+def begin(engine: Diffusion, folder: Path, count: int = 3) -> Pictures:
+    folder.mkdir()
+    asked = Txt2Img(prompt="a nut", model="four", steps=2, seed=7, count=count, sampler="Euler a")
+    return engine.begin(Work(1, "anna", asked, folder))
+
+
+def step(engine: Diffusion, runs: list[Pictures]) -> None:
+    while any(not run.finished for run in runs):
+        engine.advance([run for run in runs if not run.finished])
+
+
+def pixels(engine: Diffusion, run: Pictures) -> list[Any]:
+    made = []
+    for artifact in finished(engine, run):
+        with Image.open(artifact.path) as picture:
+            made.append(np.asarray(picture).astype(int))
+    engine.suspend(run)
+    return made
+
+
+class Short:
+    """A module that finds no memory for more than `most` rows (or cells)."""
+
+    def __init__(self, most: int, of: Any) -> None:
+        self.most, self.of, self.seen = most, of, list[int]()
+
+    def __call__(self, _: Any, args: tuple[Any, ...]) -> None:
+        self.seen.append(self.of(args[0]))
+        if self.seen[-1] > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_one_job_of_many_rows_goes_through_in_parts(models: Models, tmp_path: Path) -> None:
+    """Three guided pictures are six rows; the lane cannot halve a job that is alone."""
+    engine = Diffusion(models)
+    run = begin(engine, tmp_path / "a")
+    step(engine, [run])
+    wanted = pixels(engine, run)
+    run = begin(engine, tmp_path / "b")
+    short = Short(2, len)
+    hook = run.lease.parts.unet.register_forward_pre_hook(short)
+    step(engine, [run])
+    hook.remove()
+    assert max(short.seen[5:]) <= 2, f"what is known is not tried at every step: {short.seen}"
+    assert all(abs(a - b).max() <= 1 for a, b in zip(wanted, pixels(engine, run), strict=True))
+
+
+def test_several_jobs_are_halved_by_the_lane_that_learns_from_it(models: Models, tmp_path: Path) -> None:
+    engine = Diffusion(models)
+    runs = [begin(engine, tmp_path / name, 1) for name in "ab"]
+    hook = runs[0].lease.parts.unet.register_forward_pre_hook(Short(2, len))
+    with pytest.raises(torch.OutOfMemoryError):
+        engine.advance(runs)
+    assert [run.done for run in runs] == [0, 0]
+    engine.advance(runs[:1])
+    hook.remove()
+    for run in runs:
+        engine.suspend(run)
+
+
+def test_one_row_that_is_too_much_is_the_jobs_end(models: Models, tmp_path: Path) -> None:
+    engine = Diffusion(models)
+    run = begin(engine, tmp_path / "a")
+    hook = run.lease.parts.unet.register_forward_pre_hook(Short(0, len))
+    with pytest.raises(torch.OutOfMemoryError):
+        engine.advance([run])
+    hook.remove()
+    engine.suspend(run)
+
+
+def test_a_picture_too_large_to_be_decoded_whole_is_decoded_in_tiles(models: Models, tmp_path: Path) -> None:
+    engine = Diffusion(models)
+    asked = Txt2Img(prompt="a nut", model="four", steps=1, seed=7, width=192, height=192)
+    whole, tiled = (engine.begin(Work(i, "anna", asked, _made(tmp_path / str(i)))) for i in range(2))
+    step(engine, [whole, tiled])
+    (wanted,) = pixels(engine, whole)
+    vae = tiled.lease.parts.vae
+    short = Short(12 * 12, lambda latents: latents.shape[-1] * latents.shape[-2])
+    hook = vae.decoder.register_forward_pre_hook(short)
+    (made,) = pixels(engine, tiled)
+    hook.remove()
+    assert len(short.seen) > 3
+    assert made.shape == wanted.shape == (192, 192, 3)
+    assert abs(made - wanted).mean() < 12, "seams are blended; colours may differ a little"
+    assert not vae.use_tiling, "the shared module is as it was"
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def test_decoding_makes_idle_models_leave_first(models: Models, tmp_path: Path) -> None:
+    engine = Diffusion(models)
+    run = begin(engine, tmp_path / "a", 1)
+    step(engine, [run])
+    idle = Piece("unet", "idle", 10, lambda: SimpleNamespace())
+    models.take(Blueprint("idle", "idle", (idle,))).close()
+
+    def full(module: Any, args: Any) -> None:
+        if models.warm("idle"):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = run.lease.parts.vae.decoder.register_forward_pre_hook(full)
+    assert len(pixels(engine, run)) == 1
+    hook.remove()
+    assert not models.warm("idle")
