@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -13,13 +12,13 @@ from pathlib import Path
 from typing import Protocol
 
 from bot import leftovers
-from bot.many.works import PARTS, Many
+from bot.job_work import work_of
+from bot.many.works import Many
 from bot.waiting import Forecast, Pace, speed_of
 from engines.engine import Work
 from engines.events import Event, Failed, Finished, Progress, Started
-from engines.requests import Request, request_named
 from engines.words import Words
-from storage import Full, Missing, StorageError
+from storage import Full, StorageError
 from storage.jobs import CRASHES, Job
 from storage.results import NewResult
 from storage.store import Store
@@ -74,6 +73,7 @@ class Dispatcher:
         self._forecast = forecast
         self._retold = 0.0
         self._on: dict[int, str] = {}  # job → the kind of its device
+        self._used: dict[int, float] = {}  # job → seconds of a device since it was claimed
         self._pool = Many(pool, width)
         self._outbox = outbox
         self._clock = clock
@@ -121,7 +121,7 @@ class Dispatcher:
                 finally:
                     self._stopping = True
         finally:
-            await self._store.jobs.release_all(self._clock())
+            await self._store.jobs.release_all(self._clock(), self._used)
 
     async def _keep_claiming(self, tasks: asyncio.TaskGroup) -> None:
         while True:
@@ -162,10 +162,7 @@ class Dispatcher:
         except asyncio.CancelledError:
             if self._stopping:
                 raise
-            if job.id in self._paused:
-                return self._outbox.show(job.id)
-            cancelled = self._store.jobs.cancel(job.id, now=self._clock())  # mostly recorded already
-            await self._attempt(job, cancelled)
+            await self._attempt(job, self._halted(job))
         except Exception:
             log.exception("job %d broke", job.id)
             await self._attempt(job, self._settle(job, Failed(_BUG(id=job.id))))
@@ -173,6 +170,8 @@ class Dispatcher:
             self._arriving.discard(job.id)
             self._paused.discard(job.id)
             self._on.pop(job.id, None)
+            if not self._stopping:
+                self._used.pop(job.id, None)
             if self._forecast:
                 self._forecast.over(job.id)
             del self._tasks[job.id]
@@ -181,6 +180,15 @@ class Dispatcher:
                 self._woken.set()  # there may be room
         if not self._closed:
             await self._attempt(job, leftovers.over(self._store, job.id, self._folder(job)))
+
+    async def _halted(self, job: Job) -> None:
+        """Its owner paused or cancelled it."""
+        now = self._clock()
+        if job.id in self._paused:
+            self._outbox.show(job.id)
+        else:
+            await self._store.jobs.cancel(job.id, now=now)  # mostly recorded already
+        await self._store.jobs.spent(job.id, self._used.get(job.id, 0.0), now)
 
     async def _attempt(self, job: Job, last: Awaitable[object]) -> None:
         """A job's last act: even where this fails, the others go on. It is queued again at the next start."""
@@ -197,7 +205,8 @@ class Dispatcher:
         now = await self._store.jobs.get(job.id)
         if now is None or now.state != "running":
             return  # cancelled in the very moment of the claim
-        work = await self._prepare(job, self._folder(job))
+        weight = self._weights.get(job.department, 1.0)
+        work = await work_of(self._store, job, self._folder(job), weight)
         if isinstance(work, Failed):
             return await self._settle(job, work)
         pace = Pace()
@@ -209,34 +218,25 @@ class Dispatcher:
                         self._on[job.id] = event.device.partition(":")[0]
                         self._outbox.show(job.id)
                     case Progress():
+                        self._count(job, event)
                         await self._prove(job, pace, event)
                         eta = pace.left(event, self._clock())
                         self._outbox.show(job.id, event, eta)
                         if self._forecast:
                             self._forecast.heard(job.id, event, eta)
                     case Finished() | Failed():
+                        self._count(job, event)
                         return await self._settle(job, event)
         raise RuntimeError("the pool told no end")
+
+    def _count(self, job: Job, event: Progress | Finished | Failed) -> None:
+        """What it has used. (A work that is done anew on another machine tells of that one alone.)"""
+        self._used[job.id] = max(event.seconds, self._used.get(job.id, 0.0))
 
     async def _prove(self, job: Job, pace: Pace, progress: Progress) -> None:
         """A long run that got on is not what the bot died of."""
         if job.attempts and pace.first and progress.step == pace.first[1] + PROVED:
             await self._store.jobs.proved(job.id)
-
-    async def _prepare(self, job: Job, folder: Path) -> Work | Failed:
-        """The job as the pool wants it, or why it cannot be done."""
-        try:
-            request: Request = request_named(job.command).from_json(job.request)
-            files = {name: self._store.blobs.path(name) for name in request.blobs}
-            self._store.blobs.check(files)
-        except Missing:
-            return Failed(_NO_FILE(id=job.id), "input")
-        except (KeyError, TypeError, ValueError, AttributeError):
-            log.exception("job %d cannot be read", job.id)
-            return Failed(_UNREADABLE(id=job.id, command=job.command), "input")
-        await asyncio.to_thread(_make_room, folder)
-        weight = self._weights.get(job.department, 1.0)
-        return Work(job.id, job.person, request, folder, files, weight)
 
     async def _settle(self, job: Job, event: Finished | Failed) -> None:
         """Record how it ended. Where the disk is full the job fails, as soon as even that can be written."""
@@ -252,7 +252,7 @@ class Dispatcher:
             await asyncio.sleep(PAUSE)
 
     async def _record(self, job: Job, event: Finished | Failed) -> None:
-        jobs, now = self._store.jobs, self._clock()
+        jobs, now, used = self._store.jobs, self._clock(), self._used.get(job.id, 0.0)
         if isinstance(event, Finished):
             results = [
                 NewResult(await self._store.blobs.put_file(a.path, move=True), a.name, a.media, a.recipe, a.width, a.height)
@@ -260,24 +260,20 @@ class Dispatcher:
             ]  # fmt: skip
             notes = [[note.en, note.ko] for note in event.notes]
             weight, device = self._weights.get(job.department, 1.0), self._on.get(job.id, "")
-            speed = speed_of(job, weight, device, event.seconds)
+            whole = (job.seconds or 0.0) + event.seconds
+            speed = (
+                None if job.attempts else speed_of(job, weight, device, whole)
+            )  # what a crash lost is not known
             await jobs.finish(job.id, results=results, notes=notes, seconds=event.seconds, now=now, speed=speed)  # fmt: skip
         elif event.code == "stopped":
             self._closed = True
-            await jobs.release(job.id, now)
+            await jobs.release(job.id, now, used)
         else:
             if event.trace:
                 log.error("job %d failed: %s\n%s", job.id, event.reason.en, event.trace)
             error = {"en": event.reason.en, "ko": event.reason.ko, "code": event.code}
             shown = await leftovers.shown(self._store, self._folder(job), f"{job.command}-{job.id}")
-            await jobs.fail(job.id, error=error, seconds=now - (job.started or now), now=now, results=shown)
-
-
-def _make_room(folder: Path) -> None:
-    """The job's own folder: empty, unless what is in it is to be gone on from."""
-    if not leftovers.resumable(folder) and not (folder / PARTS).exists():
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+            await jobs.fail(job.id, error=error, seconds=used, now=now, results=shown)
 
 
 _BUG = Words(
@@ -287,12 +283,4 @@ _BUG = Words(
 _DISK = Words(
     "There is no room left on the bot's disk. Please tell its administrator, then try again.",
     "봇의 저장 공간이 부족합니다. 관리자에게 알린 뒤 다시 시도해 주십시오.",
-)
-_NO_FILE = Words(
-    "A picture that #{id} needs is no longer stored. Please send it again.",
-    "#{id} 작업에 필요한 사진이 더 이상 저장되어 있지 않습니다. 다시 보내 주십시오.",
-)
-_UNREADABLE = Words(
-    "This version of the bot cannot read #{id} ({command}) any more. Please ask for it anew.",
-    "이 버전의 봇은 #{id} ({command}) 작업을 더 이상 읽을 수 없습니다. 다시 요청해 주십시오.",
 )

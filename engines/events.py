@@ -36,6 +36,7 @@ class Progress:
     total: int
     note: Words | None = None
     preview: bytes | None = None
+    seconds: float = 0.0  # on the device so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Failed:
     reason: Words
     code: str = "error"  # a stable word: "memory", "disk", "model", "input", "stopped", "error"
     trace: str = ""  # for the log only, never for a chat
+    seconds: float = 0.0  # on the device, until then
 
 
 Event = Started | Progress | Finished | Failed

@@ -8,55 +8,21 @@ a claim is one look into an index, and the place in line is a count.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from storage import deliveries, history, results, speeds, usage
+from storage import deliveries, history, job_ends, speeds, usage
 from storage import jobs_sql as sql
 from storage.blobs import Blobs
 from storage.database import Database
+from storage.job import Job as Job
+from storage.job import job_of as job_of
+from storage.job import json_of, row
+from storage.job_ends import CRASHES as CRASHES
 from storage.results import NewResult
 from storage.speeds import Speed
-
-CRASHES = 3  # a job that was running at so many crashes is taken for their cause
-CRASHED = {
-    "en": "The bot stopped {n} times while working on this, so it was given up. Try other settings.",
-    "ko": "이 작업을 처리하는 동안 봇이 {n}번 멈춰 작업을 중단했습니다. 다른 설정으로 시도해 주십시오.",
-    "code": "crashed",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    id: int
-    key: str
-    person: str
-    name: str
-    platform: str
-    place: dict[str, Any]
-    language: str
-    command: str
-    request: dict[str, Any]
-    cost: float
-    state: str  # queued running paused done failed cancelled
-    attempts: int  # crashes survived
-    created: float  # Unix times
-    started: float | None
-    ended: float | None
-    seconds: float | None  # on the device
-    error: dict[str, Any] | None  # {"en": …, "ko": …, "code": …}
-    notes: list[list[str]]  # [[en, ko], …] told with the answer
-    department: str  # of the person, when they asked
-
-
-def job_of(row: sqlite3.Row) -> Job:
-    values = dict(row)
-    for name in ("place", "request", "error", "notes"):
-        values[name] = None if values[name] is None else json.loads(values[name])
-    return Job(**values)
 
 
 class Jobs:
@@ -88,9 +54,9 @@ class Jobs:
         Raises `storage.Missing` for an input that is not stored, `storage.Full`.
         """
         values: dict[str, Any] = {
-            "key": key, "person": person, "name": name, "platform": platform, "place": _json(place),
-            "language": language, "command": command, "request": _json(request), "cost": cost, "now": now,
-            "notes": _json([list(note) for note in notes]), "words": history.indexed(command, request, inputs),
+            "key": key, "person": person, "name": name, "platform": platform, "place": json_of(place),
+            "language": language, "command": command, "request": json_of(request), "cost": cost, "now": now,
+            "notes": json_of([list(note) for note in notes]), "words": history.indexed(command, request, inputs),
             "department": department, "model": str(request.get("model") or ""), "room": history.room(place),
         }  # fmt: skip
         return await self._database.write(lambda db: self._add(db, values, inputs))
@@ -117,32 +83,46 @@ class Jobs:
         def claim(db: sqlite3.Connection) -> list[Job]:
             claimed: list[Job] = []
             for query in [sql.CLAIM] * seats + [sql.CLAIM_NEWCOMER] * newcomers:
-                if (job := _row(db, query, {"now": now})) is None:
+                if (job := row(db, query, {"now": now})) is None:
                     break
                 claimed.append(job)
             return claimed
 
         return await self._database.write(claim)
 
-    async def release(self, id: int, now: float) -> Job | None:
-        """`running → queued`, at its old place in line. Interrupted is not failed: it costs no attempt."""
-        return await self._database.write(lambda db: _row(db, sql.RELEASE, {"id": id, "crashes": 0}))
+    async def release(self, id: int, now: float, seconds: float = 0.0) -> Job | None:
+        """`running → queued`, at its old place in line. Interrupted is not failed: it costs no attempt.
 
-    async def release_all(self, now: float) -> list[Job]:
-        """`release` for every running job: the process is about to end."""
+        `seconds` of a device that it has used since it was claimed.
+        """
+        return await self._database.write(lambda db: job_ends.released(db, id, now, seconds))
+
+    async def release_all(self, now: float, seconds: Mapping[int, float] = MappingProxyType({})) -> list[Job]:
+        """`release` for every running job: the process is about to end. `seconds`: by job."""
 
         def release(db: sqlite3.Connection) -> list[Job]:
             ids = [row["id"] for row in db.execute(sql.RUNNING).fetchall()]
-            return [job_of(db.execute(sql.RELEASE, {"id": id, "crashes": 0}).fetchone()) for id in ids]
+            released = [job_ends.released(db, id, now, seconds.get(id, 0.0)) for id in ids]
+            return [job for job in released if job is not None]
 
         return await self._database.write(release)
+
+    async def spent(self, id: int, seconds: float, now: float) -> None:
+        """It used so many seconds of a device until it was halted, or cancelled; its row says so already."""
+
+        def spend(db: sqlite3.Connection) -> None:
+            db.execute(sql.SPENT, (seconds, id))
+            usage.spend(db, id, seconds, now)
+
+        if seconds:
+            await self._database.write(spend)
 
     async def recover(self, now: float, crashes: int = CRASHES) -> list[Job]:
         """On start: what was running when the process died, queued again; failed after `crashes` of them."""
 
         def recover(db: sqlite3.Connection) -> list[Job]:
             dead = [job_of(row) for row in db.execute(sql.RUNNING)]
-            return [_recovered(db, job, now, crashes) for job in dead]
+            return [job_ends.recovered(db, job, now, crashes) for job in dead]
 
         return await self._database.write(recover)
 
@@ -164,7 +144,7 @@ class Jobs:
 
         def finish(db: sqlite3.Connection) -> Job | None:
             self._blobs.check(result.blob for result in results)
-            ended = _end(
+            ended = job_ends.end(
                 db, id, "done", ("running", "paused"), now, seconds=seconds, notes=notes, made=results
             )
             if ended and speed is not None:
@@ -178,7 +158,7 @@ class Jobs:
     ) -> Job | None:
         """`queued | running → failed` with the answer to deliver; `results` show how far it came."""
         return await self._database.write(
-            lambda db: _end(
+            lambda db: job_ends.end(
                 db, id, "failed", ("queued", "running"), now, seconds=seconds, error=error, made=results
             )
         )
@@ -186,17 +166,17 @@ class Jobs:
     async def cancel(self, id: int, *, now: float) -> Job | None:
         """`queued | running | paused → cancelled` with the answer to deliver; None if it had ended already."""
         expected = ("queued", "running", "paused")
-        return await self._database.write(lambda db: _end(db, id, "cancelled", expected, now))
+        return await self._database.write(lambda db: job_ends.end(db, id, "cancelled", expected, now))
 
     async def pause(self, id: int) -> Job | None:
         """`queued | running → paused`; None if it was neither. Nobody claims it until it is resumed."""
         return await self._database.write(
-            lambda db: _row(db, sql.PAUSE, (id, "running")) or _row(db, sql.PAUSE, (id, "queued"))
+            lambda db: row(db, sql.PAUSE, (id, "running")) or row(db, sql.PAUSE, (id, "queued"))
         )
 
     async def resume(self, id: int) -> Job | None:
         """`paused → queued`, at its old place in line; None if it was not paused."""
-        return await self._database.write(lambda db: _row(db, sql.RESUME, (id,)))
+        return await self._database.write(lambda db: row(db, sql.RESUME, (id,)))
 
     async def proved(self, id: int) -> None:
         """It went well for a while: earlier crashes were not its fault."""
@@ -240,7 +220,7 @@ class Jobs:
         return await self._list(sql.RUNNING)
 
     async def _one(self, query: str, values: tuple[Any, ...]) -> Job | None:
-        return await self._database.read(lambda db: _row(db, query, values))
+        return await self._database.read(lambda db: row(db, query, values))
 
     async def _list(self, query: str, *values: Any) -> list[Job]:
         rows = await self._database.read(lambda db: db.execute(query, values).fetchall())
@@ -249,53 +229,3 @@ class Jobs:
     async def _count(self, query: str, *values: Any) -> int:
         row = await self._database.read(lambda db: db.execute(query, values).fetchone())
         return int(row[0])
-
-
-def _row(db: sqlite3.Connection, query: str, values: Sequence[Any] | Mapping[str, Any]) -> Job | None:
-    row = db.execute(query, values).fetchone()
-    return job_of(row) if row else None
-
-
-def _recovered(db: sqlite3.Connection, job: Job, now: float, crashes: int) -> Job:
-    queued = job_of(db.execute(sql.RELEASE, {"id": job.id, "crashes": 1}).fetchone())
-    if queued.attempts < crashes:
-        return queued
-    error = {k: v.format(n=queued.attempts) for k, v in CRASHED.items()}
-    return _end(db, job.id, "failed", ("queued",), now, seconds=0.0, error=error) or queued
-
-
-def _end(
-    db: sqlite3.Connection,
-    id: int,
-    state: str,
-    expected: Sequence[str],
-    now: float,
-    *,
-    seconds: float | None = None,
-    error: dict[str, Any] | None = None,
-    notes: Sequence[Sequence[str]] = (),
-    made: Sequence[NewResult] = (),
-) -> Job | None:
-    """Bring a job to a final state, with its results and the delivery of its answer; None if it had ended."""
-    row = db.execute(sql.GET, (id,)).fetchone()
-    if row is None or row["state"] not in expected:
-        return None
-    old = job_of(row)
-    if old.state == "queued":
-        refund = {"id": id, "person": old.person, "cost": old.cost}
-        db.execute(sql.REFUND_JOBS, refund)
-        db.execute(sql.REFUND_PERSON, refund)
-    ending = {
-        "id": id, "state": state, "expected": old.state, "now": now, "seconds": seconds,
-        "error": None if error is None else _json(error), "notes": _json([*old.notes, *map(list, notes)]),
-    }  # fmt: skip
-    ended = db.execute(sql.END, ending).fetchone()
-    results.add(db, id, made)
-    if state == "done":
-        usage.add(db, id, made, seconds, now)
-    db.execute(deliveries.ADD, (id, "result", old.platform, now))
-    return job_of(ended)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)

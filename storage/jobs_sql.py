@@ -40,7 +40,8 @@ WHERE state = 'queued' AND id = (
 RETURNING {COLUMNS}
 """
 RELEASE = f"""
-UPDATE jobs SET state = 'queued', started = NULL, attempts = attempts + :crashes
+UPDATE jobs SET state = 'queued', started = NULL, attempts = attempts + :crashes,
+                seconds = coalesce(seconds, 0.0) + :seconds
 WHERE id = :id AND state = 'running' RETURNING {COLUMNS}
 """
 END = f"""
@@ -51,6 +52,7 @@ PAUSE = f"UPDATE jobs SET state = 'paused' WHERE id = ? AND state = ? RETURNING 
 RESUME = (
     f"UPDATE jobs SET state = 'queued', started = NULL WHERE id = ? AND state = 'paused' RETURNING {COLUMNS}"
 )
+SPENT = "UPDATE jobs SET seconds = coalesce(seconds, 0.0) + ? WHERE id = ?"
 PROVED = "UPDATE jobs SET attempts = 0 WHERE id = ? AND state = 'running'"
 LATELY = f"SELECT {COLUMNS} FROM jobs WHERE command = ? AND state = 'done' ORDER BY id DESC LIMIT ?"
 # The work left the line undone: what this person asked for later moves up by as much.

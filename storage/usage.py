@@ -1,6 +1,7 @@
 """What was done on each day, by whom and with what; and how much of today is used up.
 
-Days are those of the machine's own clock (TZ). A job counts on the day it ended, with the pictures it made.
+Days are those of the machine's own clock (TZ). A job that is done counts on the day it ended, with the pictures it
+made; the time it took of a device counts whatever its end, and also where it was interrupted.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ Whose = Literal["person", "department", "all"]
 
 ADD = """
 INSERT INTO usage (day, person, department, command, model, jobs, pictures, seconds)
-SELECT date(:now, 'unixepoch', 'localtime'), person, department, command, model, 1, :pictures, :seconds
+SELECT date(:now, 'unixepoch', 'localtime'), person, department, command, model, :jobs, :pictures, :seconds
 FROM jobs WHERE id = :id
-ON CONFLICT DO UPDATE SET jobs = jobs + 1, pictures = pictures + excluded.pictures, seconds = seconds + excluded.seconds
+ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs, pictures = pictures + excluded.pictures,
+                          seconds = seconds + excluded.seconds
 """
 CONDITIONS = {
     "person": "person = :who AND",
@@ -71,7 +73,13 @@ def add(
 ) -> None:
     """Part of the transaction that ends a job well."""
     pictures = sum(_pictures(result) for result in made)
-    db.execute(ADD, {"id": job, "pictures": pictures, "seconds": seconds or 0.0, "now": now})
+    db.execute(ADD, {"id": job, "jobs": 1, "pictures": pictures, "seconds": seconds or 0.0, "now": now})
+
+
+def spend(db: sqlite3.Connection, job: int, seconds: float | None, now: float) -> None:
+    """Part of the transaction that ends a job in another way, or interrupts it: the device was busy all the same."""
+    if seconds:
+        db.execute(ADD, {"id": job, "jobs": 0, "pictures": 0, "seconds": seconds, "now": now})
 
 
 def _pictures(result: NewResult) -> int:

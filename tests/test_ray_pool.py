@@ -167,7 +167,7 @@ async def test_works_wait_while_every_actor_restarts_and_can_be_cancelled(
 async def test_the_database_counts_no_attempt_and_the_chat_is_answered_once(
     pool: RayPool, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.dispatcher.request_named", lambda name: Count)
+    monkeypatch.setattr("bot.job_work.request_named", lambda name: Count)
     async with await Store.open(house.folder / "data") as store:
         request = {"command": "count", "request": {"steps": 30}}
         jobs = [await add_job(store, f"k{n}", person=f"p{n}", **request) for n in range(5)]

@@ -278,7 +278,7 @@ class Trained(Count):
 
 @pytest.fixture
 async def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Any, ...]]:
-    monkeypatch.setattr("bot.dispatcher.request_named", lambda name: Count)
+    monkeypatch.setattr("bot.job_work.request_named", lambda name: Count)
     chat, now = Chat("console"), [5000.0]
     chat.carries = dataclasses.replace(chat.carries, edit_age=3000.0)
     async with await Store.open(tmp_path / "data") as store:

@@ -28,7 +28,6 @@ class Made:
     part: Part
     artifacts: tuple[Artifact, ...] = ()
     notes: tuple[Words, ...] = ()
-    seconds: float = 0.0
     failure: Words | None = None
     code: str = ""  # of the failure
 
@@ -41,7 +40,6 @@ def keep(folder: Path, made: Made) -> None:
         "key": _key(made.part),
         "artifacts": [_told(artifact) for artifact in made.artifacts],
         "notes": [[note.en, note.ko] for note in made.notes],
-        "seconds": made.seconds,
         "failure": [made.failure.en, made.failure.ko] if made.failure else None,
         "code": made.code,
     }
@@ -58,7 +56,7 @@ def kept(folder: Path, part: Part) -> Made | None:
         artifacts = tuple(_artifact(folder, told) for told in note["artifacts"])
         failure = Words(*note["failure"]) if note["failure"] else None
         notes = tuple(Words(*pair) for pair in note["notes"])
-        return Made(part, artifacts, notes, float(note["seconds"]), failure, str(note["code"]))
+        return Made(part, artifacts, notes, failure, str(note["code"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

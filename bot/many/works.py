@@ -45,6 +45,7 @@ class _Course:
     stream: Stream
     made: dict[int, Made] = field(default_factory=dict)
     steps: dict[int, tuple[int, int]] = field(default_factory=dict)  # of parts in flight and over: done, all
+    seconds: dict[int, float] = field(default_factory=dict)  # on the device in this life, by part
     stopped: Failed | None = None  # the pool was stopped
     started: bool = False
 
@@ -56,7 +57,12 @@ class _Course:
         done = sum(done for done, _ in self.steps.values()) + over * guess
         whole = sum(all for _, all in self.steps.values()) + unknown * guess
         note = _PICTURES(done=len(self.made), n=len(self.parts))
-        self.stream.tell(Progress(done, whole, note, preview))
+        self.stream.tell(Progress(done, whole, note, preview, self.used))
+
+    @property
+    def used(self) -> float:
+        """Seconds on the device in this life."""
+        return sum(self.seconds.values())
 
     def end(self, index: int, made: Made) -> None:
         self.made[index] = made
@@ -131,14 +137,14 @@ class Many:
             for seat in range(min(self._width, len(course.parts))):
                 tasks.create_task(self._seat(course, to_do, first=seat == 0))
         if course.stopped:
-            return course.stopped
+            return dataclasses.replace(course.stopped, seconds=course.used)
         made = tuple(course.made[i] for i in range(len(course.parts)))
         failed = [one for one in made if one.failure]
         if len(failed) == len(made):
-            return Failed(failures_told(failed, len(made)), failed[0].code or "error")
+            return Failed(failures_told(failed, len(made)), failed[0].code or "error", seconds=course.used)
         artifacts = await asyncio.to_thread(assembled, Assembly(course.work, made))
         notes = (*([failures_told(failed, len(made))] if failed else []), *notes_told(made))
-        return Finished(artifacts, sum(one.seconds for one in made), notes)
+        return Finished(artifacts, course.used, notes)
 
     async def _seat(self, course: _Course, to_do: Iterator[int], first: bool) -> None:
         """One part after the other, as long as there are any."""
@@ -168,8 +174,9 @@ class Many:
         files = {name: course.work.files[name] for name in part.request.blobs}
         work = dataclasses.replace(course.work, request=part.request, folder=folder, files=files)
         end = await self._followed(course, index, work)
+        course.seconds[index] = max(end.seconds, course.seconds.get(index, 0.0))
         if isinstance(end, Finished):
-            made = Made(part, end.artifacts, end.notes, end.seconds)
+            made = Made(part, end.artifacts, end.notes)
         elif end.code == "stopped":
             course.stopped = end
             return
@@ -189,6 +196,7 @@ class Many:
                             course.stream.tell(event)
                         case Progress():
                             course.steps[index] = (event.step, event.total)
+                            course.seconds[index] = event.seconds
                             course.tell(event.preview)
                         case Finished() | Failed():
                             return event

@@ -191,8 +191,9 @@ class Lane:
             else:
                 self._part(ticket, failures.failed(error))
             return
+        finally:
+            ticket.seconds += time.monotonic() - began
         ticket.run, ticket.stage = run, "running"
-        ticket.seconds += time.monotonic() - began
         ticket.stream.tell(Started(self.device.name))
         self._running[id(run)] = ticket
         self._scheduler.join(run)
@@ -226,7 +227,8 @@ class Lane:
     def _settle(self, ticket: Ticket) -> None:
         """Tell how far it is; off to the finish where it is done."""
         run = run_of(ticket)
-        ticket.stream.tell(Progress(run.done, run.total, run.note, shown(ticket, self._pace.preview_every)))
+        preview = shown(ticket, self._pace.preview_every)
+        ticket.stream.tell(Progress(run.done, run.total, run.note, preview, ticket.seconds))
         run.note = None
         if run.finished:
             self._halt(ticket)

@@ -67,6 +67,8 @@ def _advance(tickets: Sequence[Ticket]) -> Failed | None:
         if any(run.done <= done for run, done in zip(runs, before, strict=True)):
             raise RuntimeError(f"{type(engine).__name__}.advance did not move a run on")
     except BaseException as error:
+        if len(tickets) == 1:  # else its mates are not to pay for it
+            tickets[0].seconds += time.monotonic() - began
         return failures.failed(error)
     spent, whole = time.monotonic() - began, sum(map(cost, runs))
     for ticket, run in zip(tickets, runs, strict=True):

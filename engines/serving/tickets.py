@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from engines.engine import Ending, Engine, Run, Work
@@ -48,6 +48,8 @@ class Ticket:
         if self.stage == "over":
             return
         self.stage = "over"
+        if isinstance(event, Failed):
+            event = replace(event, seconds=self.seconds)
         if event is not None:
             self.stream.tell(event)
         self.gone()
