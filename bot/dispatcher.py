@@ -162,7 +162,10 @@ class Dispatcher:
         except asyncio.CancelledError:
             if self._stopping:
                 raise
-            await self._attempt(job, self._halted(job))
+            paused = job.id in self._paused
+            await self._attempt(job, self._halted(job, paused))
+            if paused:
+                return  # its folder stays
         except Exception:
             log.exception("job %d broke", job.id)
             await self._attempt(job, self._settle(job, Failed(_BUG(id=job.id))))
@@ -181,10 +184,10 @@ class Dispatcher:
         if not self._closed:
             await self._attempt(job, leftovers.over(self._store, job.id, self._folder(job)))
 
-    async def _halted(self, job: Job) -> None:
+    async def _halted(self, job: Job, paused: bool) -> None:
         """Its owner paused or cancelled it."""
         now = self._clock()
-        if job.id in self._paused:
+        if paused:
             self._outbox.show(job.id)
         else:
             await self._store.jobs.cancel(job.id, now=now)  # mostly recorded already

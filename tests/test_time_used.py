@@ -12,7 +12,6 @@ from chat import NOW, add_job
 from test_dispatcher import Script, ended, picture, running, until
 from toy_engine import CPU, Count, Toy
 
-from bot.many.works import Many
 from engines.engine import Work
 from engines.events import Event, Failed, Finished, Progress, Started
 from engines.serving.pool import Pool
