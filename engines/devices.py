@@ -86,6 +86,15 @@ def ready(device: Device) -> Device:
     return device
 
 
+def waited_for(name: str) -> None:
+    """Return when the device has done all that this thread asked of it. Only then is it known how long that took."""
+    torch = sys.modules["torch"]
+    if name.startswith("cuda"):
+        torch.cuda.current_stream(name).synchronize()
+    elif name.startswith("mps"):
+        torch.mps.synchronize()
+
+
 def emptied(device: Device) -> None:
     """Let the allocator give memory back to the device after models were evicted. Imports torch."""
     import gc

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,20 +13,26 @@ import numpy as np
 import pytest
 import shapes
 import torch
+from diffusers import UNet2DConditionModel
 from engine_conformance import finished
 from PIL import Image
 from pool_conformance import all_of
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from toy_engine import CPU, Count, Toy
 
+from engines.diffusion import portions
 from engines.diffusion.engine import Diffusion, Pictures
 from engines.engine import Work
 from engines.events import Failed, Finished
 from engines.models.loading import folder_blueprint
 from engines.models.memory import Blueprint, Models, Piece
 from engines.requests import Txt2Img
+from engines.serving.budget import Budget
 from engines.serving.pool import Pool
 
 pytestmark = pytest.mark.timeout(120)
+ROOT = Path(__file__).parents[1]
 
 
 async def test_a_step_that_finds_no_memory_makes_idle_models_leave_and_is_tried_again(tmp_path: Path) -> None:
@@ -158,6 +166,83 @@ def test_a_picture_too_large_to_be_decoded_whole_is_decoded_in_tiles(models: Mod
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of tensors that are alive, and keeps the most there were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = call(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if (
+                isinstance(tensor, torch.Tensor)
+                and (key := tensor.untyped_storage()._cdata) not in self._known
+            ):
+                size = tensor.untyped_storage().nbytes()
+                self._known.add(key)
+                self.now += size
+                self.most = max(self.most, self.now)
+                weakref.finalize(tensor, self._gone, key, size)
+        return out
+
+    def _gone(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+
+def embedded() -> dict[str, Any]:
+    told = json.loads((ROOT / "engines/embedded/weights/txt2img/unet/config.json").read_text())
+    return {name: value for name, value in told.items() if not name.startswith("_")}
+
+
+SD15 = {"block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 768, "attention_head_dim": 8}
+
+
+@pytest.mark.parametrize(("config", "side"), [(SD15, 64), (SD15, 96), (embedded(), 32)], ids=str)
+def test_what_a_row_is_said_to_take_is_enough_and_not_far_too_much(config: dict[str, Any], side: int) -> None:
+    with torch.device("meta"):  # sizes without numbers
+        unet = UNet2DConditionModel(**{"sample_size": 64, "in_channels": 4} | config).eval()
+
+    def most(rows: int) -> int:
+        asked = torch.empty(rows, 4, side, side, device="meta")
+        text = torch.empty(rows, 77, config["cross_attention_dim"], device="meta")
+        with torch.inference_mode(), Live() as live:
+            unet(asked, torch.empty(rows, device="meta"), text, return_dict=False)
+        return live.most
+
+    each = (most(3) - most(1)) / 2
+    assert each < portions.row_bytes(unet, side * side) < 4 * each
+
+
+def test_a_run_says_what_its_rows_take_and_so_steps_are_cut_by_free_memory(
+    models: Models, tmp_path: Path
+) -> None:
+    run = begin(Diffusion(models), tmp_path / "a")
+    assert run.row_bytes == portions.row_bytes(run.lease.parts.unet, run.state.latents[0, 0].numel())  # type: ignore[union-attr]
+    assert Budget(16, free=lambda: 4 * run.row_bytes).allowed(run) == 3
+    run.lease.close()
+
+
+def test_an_error_that_the_device_tells_late_moves_no_run(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Diffusion(models)
+    run = begin(engine, tmp_path / "a", 1)
+    step(engine, [run])
+    wanted = pixels(engine, run)
+    run = begin(engine, tmp_path / "b", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("engines.devices.waited_for", lambda name: _raise(RuntimeError("illegal address")))
+        with pytest.raises(RuntimeError, match="illegal address"):
+            engine.advance([run])
+    assert run.done == 0
+    step(engine, [run])
+    assert abs(wanted[0] - pixels(engine, run)[0]).max() == 0, "its dice are as they were"
 
 
 def test_decoding_makes_idle_models_leave_first(models: Models, tmp_path: Path) -> None:

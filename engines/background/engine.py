@@ -7,7 +7,7 @@ After it, on other threads too: the mask grown, the picture composed and written
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from engines.background.request import RemoveBackground
 from engines.engine import Packing, Run, Work
 from engines.events import Artifact
 from engines.models.memory import Lease, Models
+from engines.models.near import Near
 from engines.prepared import Prepared
 from engines.words import Refusal, Words
 
@@ -47,7 +48,7 @@ class Cutting(Run):
     mask: Image.Image | None = None  # of the network's side, once the step is made
 
 
-class RemoveBackgrounds:
+class RemoveBackgrounds(Near):
     """The background remover on one device.
 
     Args:
@@ -55,7 +56,7 @@ class RemoveBackgrounds:
     """
 
     def __init__(self, models: Models, find: networks.Find) -> None:
-        self._models = models
+        super().__init__(models)
         self._find = find
         self._seen = Prepared[Seen](KEPT)
 
@@ -63,20 +64,10 @@ class RemoveBackgrounds:
         """Off the device's thread: all that is slow and needs no device."""
         request = _asked(work)
         plan = self._find(request.model)
-        self._models.expect(request.model, request.name, plan)
+        self._models.expect(*self.named(work), plan)
         name = plan.name
         networks.import_libraries(name)
         self._seen.put(work, _look(work, name))
-
-    def prefetch(self, work: Work, wanted: Callable[[], bool]) -> None:
-        """Read the network into main memory, off the device's thread; an ONNX session cannot move from there."""
-        request = _asked(work)
-        self._models.prefetch(request.model, request.name, wanted)
-
-    def ready(self, work: Work) -> bool:
-        """Whether the network is on the device."""
-        request = _asked(work)
-        return self._models.ready(request.model, request.name)
 
     def begin(self, work: Work) -> Cutting:
         request = _asked(work)

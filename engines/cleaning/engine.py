@@ -24,6 +24,7 @@ from engines.compose import Bits, Box
 from engines.engine import Packing, Run, Work
 from engines.events import Artifact
 from engines.models.memory import Blueprint, Lease, Models
+from engines.models.near import Near
 from engines.prepared import Prepared
 from engines.requests import Cleanup as Asked
 from engines.words import Refusal, Words
@@ -76,7 +77,7 @@ class Cleaning(Run):
         return mender
 
 
-class Cleaner:
+class Cleaner(Near):
     """The engine of cleanup on one device.
 
     Args:
@@ -85,23 +86,15 @@ class Cleaner:
     """
 
     def __init__(self, models: Models, read: Callable[[str], Blueprint]) -> None:
-        self._models = models
+        super().__init__(models)
         self._read = read
         self._sheets = Prepared[Sheet](KEPT)
 
     def prepare(self, work: Work) -> None:
         """Import IOPaint, fetch the model, read photo and mask, off the device's thread."""
         request = _asked(work)
-        self._models.expect(request.model, request.name, self._read(request.model))
+        self._models.expect(*self.named(work), self._read(request.model))
         self._sheets.put(work, sheet_of(work, request))
-
-    def prefetch(self, work: Work, wanted: Callable[[], bool]) -> None:
-        """Nothing more: OpenCV has no weights, and LaMa's TorchScript is made on the device it is for."""
-
-    def ready(self, work: Work) -> bool:
-        """Whether the model is on the device."""
-        request = _asked(work)
-        return self._models.ready(request.model, request.name)
 
     def begin(self, work: Work) -> Cleaning:
         """The mask cut into regions, and the photo read, unless `prepare` did. Raises `Refusal` for a photo or mask that will not do."""

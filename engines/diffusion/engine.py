@@ -7,12 +7,13 @@ samplers, guidance, prompts and kinds go together as long as their latents have 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from engines import devices
 from engines.diffusion import adapters, begins, pictures, portions, samplers
 from engines.diffusion.compiled import Inputs, Unets
 from engines.diffusion.latents import Keep
@@ -20,6 +21,7 @@ from engines.diffusion.previews import Glimpse, Previews
 from engines.diffusion.prompts import Prompts
 from engines.engine import Ending, Made, Run, Work
 from engines.models.memory import Lease, Models, Parts
+from engines.models.near import Near
 from engines.picking import Bytes
 from engines.prepared import Prepared
 from engines.requests import Diffusion as Asked
@@ -60,7 +62,7 @@ class Pictures(Run):
     most: int  # rows of one call at most, for memory
 
 
-class Diffusion:
+class Diffusion(Near):
     """The engine of txt2img, img2img and inpaint on one device.
 
     Args:
@@ -78,7 +80,7 @@ class Diffusion:
         unets: Unets | None = None,
         previews: Previews | None = None,
     ) -> None:
-        self._models = models
+        super().__init__(models)
         self._most_rows = most_rows
         self._unets = unets or Unets()
         self._prompts = Prompts()
@@ -91,16 +93,6 @@ class Diffusion:
         plan = self._models.prepare(request.model, request.name)
         self._previews.prepare()
         self._frames.put(work, begins.framed(plan, work))
-
-    def prefetch(self, work: Work, wanted: Callable[[], bool]) -> None:
-        """Read the model into main memory, off the device's thread."""
-        request = _asked(work)
-        self._models.prefetch(request.model, request.name, wanted)
-
-    def ready(self, work: Work) -> bool:
-        """Whether the model is on the device."""
-        request = _asked(work)
-        return self._models.ready(request.model, request.name)
 
     def lease(self, model: str, kind: str) -> Lease:
         """The parts that a request of this kind would run on."""
@@ -144,6 +136,7 @@ class Diffusion:
             total=len(timesteps),
             key=(id(parts.unet), tuple(start.latents.shape[1:])),
             rows=len(text),
+            row_bytes=portions.row_bytes(parts.unet, start.latents.shape[-2] * start.latents.shape[-1]),
             notes=[*notes, *cut],
             lease=lease,
             request=request,
@@ -169,6 +162,7 @@ class Diffusion:
                 _stepped(run.done, *each)
                 for run, each in zip(runs, zip(states, forks, seen, said, strict=True), strict=True)
             ]
+            devices.waited_for(self._models.device)  # what goes wrong there is told late
         except BaseException:
             for own, before in drawn:
                 own.set_state(before)

@@ -11,6 +11,14 @@ import torch
 from engines.failures import out_of_memory
 from engines.models.memory import Models
 
+LIVE = 32  # times a UNet's widest feature map that a row takes at once: 13 to 18 counted, and as much for convolutions
+
+
+def row_bytes(unet: Any, cells: int) -> int:
+    """Bytes of memory that a row of so many latent cells takes during a step, beside the model; rather too many."""
+    width: int = unet.config.block_out_channels[0]
+    return LIVE * cells * width * int(unet.dtype.itemsize)
+
 
 def by_rows(
     models: Models, call: Callable[[slice], torch.Tensor], rows: int, most: int, *, alone: bool

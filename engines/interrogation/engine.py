@@ -45,6 +45,7 @@ from engines.interrogation.phrase_tables import Pace, Table
 from engines.interrogation.phrases import FLAVORS, phrase_list
 from engines.interrogation.told import told_of
 from engines.models.memory import Blueprint, Lease, Models
+from engines.models.near import Near
 from engines.prepared import Prepared
 from engines.words import Refusal, Words
 
@@ -72,7 +73,7 @@ class Reading(Run):
         return clip
 
 
-class Interrogation:
+class Interrogation(Near):
     """The engine of /interrogate on one device.
 
     Args:
@@ -81,7 +82,8 @@ class Interrogation:
     """
 
     def __init__(self, models: Models, find: Finders, folder: Path, device: str = "cpu") -> None:
-        self._models, self._find = models, find
+        super().__init__(models)
+        self._find = find
         self._folder, self._device = folder, device
         self._paces: dict[str, Pace] = {}
         self._pictures = Prepared[Image.Image](KEPT)
@@ -91,15 +93,12 @@ class Interrogation:
         request = _asked(work)
         self._pictures.put(work, _opened(work, request.image))
         found = self._find.clip(request.model)
-        self._models.expect(*_models_of(request), self._plan(request, found, _sort(request, found)))
+        self._models.expect(*self.named(work), self._plan(request, found, _sort(request, found)))
 
-    def prefetch(self, work: Work, wanted: Callable[[], bool]) -> None:
-        """Read the models into main memory, off the device's thread."""
-        self._models.prefetch(*_models_of(_asked(work)), wanted)
-
-    def ready(self, work: Work) -> bool:
-        """Whether all of them are on the device."""
-        return self._models.ready(*_models_of(_asked(work)))
+    def named(self, work: Work) -> tuple[str, str]:
+        """Its CLIP, its phrases and its BLIP together."""
+        request = _asked(work)
+        return f"{request.model} {request.phrases} {request.caption}", request.name
 
     def begin(self, work: Work) -> Reading:
         """Raises `Refusal` for a picture that is gone, or models that cannot be had."""
@@ -242,11 +241,6 @@ def _sort(request: Interrogate, found: Found) -> Sort:
     if request.phrases == AUTO and found.small:
         return LEARNT
     return OURS if request.phrases == OWN_ONLY or not phrase_list(FLAVORS).texts else PACKAGE
-
-
-def _models_of(request: Interrogate) -> tuple[str, str]:
-    """What its CLIP, its phrases and its BLIP are called together, and the kind of work."""
-    return f"{request.model} {request.phrases} {request.caption}", request.name
 
 
 def _unfilled(run: Reading) -> Table | None:
