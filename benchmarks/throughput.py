@@ -28,7 +28,7 @@ from rich.table import Table
 from benchmarks.machine import described, keep
 from benchmarks.mixed import inpainting, requests
 from engines import recipe
-from engines.devices import Device, probe
+from engines.devices import Device, probe, quick_bfloat16
 from engines.diffusion import samplers
 from engines.diffusion.engine import Diffusion
 from engines.engine import Work
@@ -239,6 +239,21 @@ def compared(bench: Bench, asked: list[Asked], kind: str) -> dict[str, Any]:
     }
 
 
+def in_bfloat16(
+    settings: EngineSettings, bench: Bench, asked: list[Asked], kind: str, other: float
+) -> dict[str, Any]:
+    """The pool alone, in another number format than `pipe()`, which took `other` seconds: told apart, for no floor."""
+    device = replace(bench.device, dtype="bfloat16")
+    half = Bench(replace(settings, dtype="bfloat16"), device, bench.folder, bench.rows)
+    with half.engine.lease("", kind) as lease:
+        half.through_pool([replace(one, steps=2) for one in asked])
+        pool = measured(lambda: half.through_pool(asked), [lease.parts.unet])
+    return {
+        "apart: pool in bfloat16 s": round(pool.wall, 2),
+        "apart: in bfloat16 against pipe() in float32": round(other / pool.wall, 2),
+    }
+
+
 def prepared(bench: Bench, side: int) -> None:
     """A photo and a mask of the model's size: nothing to crop on either side."""
     values = np.random.default_rng(0).integers(0, 256, (side // 8, side // 8, 3), np.uint8)
@@ -262,9 +277,15 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         settings = EngineSettings(models=Path(folder))
         bench = Bench(settings, device, Path(folder), said.rows, plain=True)
-        figures["text and image to image"] = compared(bench, requests(said.steps), "txt2img")
-        bench._pipes.clear()
-        figures["inpainting"] = compared(bench, inpainting(said.steps), "inpaint")
+        more = device.kind == "cpu" and device.dtype == "float32" and quick_bfloat16()
+        for group, asked, kind in (
+            ("text and image to image", requests(said.steps), "txt2img"),
+            ("inpainting", inpainting(said.steps), "inpaint"),
+        ):
+            figures[group] = found = compared(bench, asked, kind)
+            bench._pipes.clear()
+            if more:
+                found |= in_bfloat16(settings, bench, asked, kind, found["pipe() s"])
     show(figures)
     Console().print(f"kept in {keep('throughput', figures).relative_to(Path.cwd())}")
 

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of the container, "max" = none
 MEMORY_TOLD = Path("/proc/meminfo")
+PROCESSOR_TOLD = Path("/proc/cpuinfo")
+BFLOAT16 = ("avx512_bf16", "amx_bf16")  # as Linux calls the units that multiply it
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -106,6 +108,13 @@ def emptied(device: Device) -> None:
         torch.cuda.empty_cache()
     elif device.kind == "mps":
         torch.mps.empty_cache()
+
+
+def quick_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself, as the kernel tells it. False where nobody does."""
+    told = PROCESSOR_TOLD.read_text() if PROCESSOR_TOLD.is_file() else ""
+    flags = re.search(r"^flags\s*:(.*)$", told, re.MULTILINE)
+    return flags is not None and not set(flags[1].split()).isdisjoint(BFLOAT16)
 
 
 def memory_used(device: Device) -> int:

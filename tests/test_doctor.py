@@ -139,6 +139,29 @@ async def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     assert "cuda:77" in finding.what.en
 
 
+FLAGS = "processor\t: 0\nflags\t\t: fpu avx2 {} avx512f\nbugs\t\t: spectre\n"
+
+
+@pytest.mark.parametrize(
+    ("flag", "dtype", "told"),
+    [
+        ("avx512_bf16", "auto", True),
+        ("amx_bf16", "float32", True),
+        ("avx512_bf16", "bfloat16", False),
+        ("avx512_bw", "auto", False),
+    ],
+)
+def test_bfloat16_is_told_of_where_the_processor_has_it_and_it_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, dtype: str, told: bool
+) -> None:
+    (tmp_path / "cpuinfo").write_text(FLAGS.format(flag))
+    monkeypatch.setattr("engines.devices.PROCESSOR_TOLD", tmp_path / "cpuinfo")
+    found = list(doctor._devices(config(tmp_path, f'[engines]\ndevices = ["cpu"]\ndtype = "{dtype}"')))
+    assert (doctor.BFLOAT16 in [finding.what for finding in found]) == told
+    monkeypatch.setattr("engines.devices.PROCESSOR_TOLD", tmp_path / "nowhere")
+    assert not doctor.devices.quick_bfloat16()
+
+
 def test_a_device_that_torch_cannot_use() -> None:
     assert usable(Device("cpu"))
     assert not usable(Device("cuda:77"))

@@ -19,6 +19,7 @@ from pathlib import Path
 from bot.doctor import cluster
 from bot.doctor.finding import Finding as Finding
 from bot.doctor.words import (
+    BFLOAT16,
     BUILT_IN,
     CHANGE_DEVICES,
     CHANGE_FOLDER,
@@ -165,6 +166,8 @@ def _devices(config: Config) -> Iterator[Finding]:
         yield Finding("ok", DRIVER(version=version))
     if all(device.kind == "cpu" for device in found):
         yield Finding("ok", CPU_ONLY)
+    if any(d.kind == "cpu" and d.dtype == "float32" for d in found) and devices.quick_bfloat16():
+        yield Finding("ok", BFLOAT16)
 
 
 def usable(device: Device) -> bool:

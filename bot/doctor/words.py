@@ -51,6 +51,12 @@ CPU_ONLY = Words(
     "No GPU is used: the embedded models are quick enough, the large ones take minutes a picture.",
     "GPU를 쓰지 않습니다. 내장 모델은 충분히 빠르지만, 큰 모델은 그림 한 장에 몇 분이 걸립니다.",
 )
+BFLOAT16 = Words(
+    'This processor computes bfloat16 itself: `[engines] dtype = "bfloat16"` makes pictures about 1.7 times faster, alike '
+    "to the eye. Training stays in float32.",
+    '이 프로세서는 bfloat16 연산을 지원합니다. `[engines] dtype = "bfloat16"`으로 설정하면 그림을 약 1.7배 빠르게 만들며 '
+    "눈으로 보기에는 차이가 없습니다. 학습은 그대로 float32로 합니다.",
+)
 TORCH_CANNOT = Words("This torch cannot use it.", "지금 설치된 torch로는 쓸 수 없습니다.")
 NEW_TORCH = Words(
     'Install the torch build for this device\'s driver, or set `engines.devices` to ["cpu"].',
