@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import typer
 from rich.console import Console as Terminal
 
+from bot.leaving import leave
 from bot.settings.config import Config, ConfigError, load
 from engines.words import Language, Refusal, Words
 
@@ -186,7 +187,12 @@ def models_fetch(name: str, config: ConfigPath = None, lang: Lang = "en") -> Non
 
 def main() -> None:
     """The entry point of `defect-studio`."""
-    app(prog_name="defect-studio")
+    try:
+        app(prog_name="defect-studio")
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            leave(end.code or 0)
+        raise
 
 
 _LOCKED = Words(

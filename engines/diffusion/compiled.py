@@ -165,6 +165,8 @@ class Unets:
         if twin is None or self._compile is None:
             return  # evicted meanwhile, or given up
         torch.set_num_threads(threads)
+        if row.rows.is_cuda:
+            torch.cuda.set_device(row.rows.device)
         try:
             with torch.inference_mode():
                 row.filled(size).through(twin.call)
