@@ -22,10 +22,17 @@ class Placing:
         request: Request,
         loads: Mapping[str, float],
         resident: Mapping[str, Collection[str]] = MappingProxyType({}),
+        *,
+        held: Mapping[str, int] = MappingProxyType({}),
+        seats: int = 1,
     ) -> str:
         """The name of the device where `request` will be done first; among equals the one that serves fewest models.
 
-        `loads`: each device's work in hand, in row-steps; `resident`: names of models in its memory, where known.
+        One that is full gets nothing while another has a seat: else a queue of short works, each worth less than a
+        load, would keep to one device for ever.
+
+        `loads`: each device's work in hand, in row-steps; `resident`: names of models in its memory, where known;
+        `held`: works in hand, of which `seats` make sense.
         """
         model = getattr(request, "model", "")
         wanted = f"{type(request).name} {model}"
@@ -35,7 +42,8 @@ class Placing:
             warm = wanted in served or model in resident.get(name, ())
             return loads[name] + (0.0 if warm else COLD), len(served)
 
-        name = min(loads, key=price)
+        seated = [name for name in loads if held.get(name, 0) < seats]
+        name = min(seated or loads, key=price)
         served = [w for w in self._served.get(name, []) if w != wanted]
         self._served[name] = [*served, wanted][-REMEMBERED:]
         return name

@@ -134,7 +134,7 @@ class Pool:
         if not self._open:
             return 0
         seats = self._slots * (NEWCOMERS if newcomers else 1)
-        return max(0, sum(seats - len(lane.tickets) for lane in self._lanes))
+        return sum(max(0, seats - len(lane.tickets)) for lane in self._lanes)
 
     def alive(self) -> dict[str, bool]:
         """Whether each device's thread lives; none of them does before `start` and after `stop`."""
@@ -202,9 +202,9 @@ class Pool:
         """Where it will be done first."""
         lanes = {lane.device.name: lane for lane in self._lanes}
         loads = {name: lane.load for name, lane in lanes.items()}
-        return lanes[
-            self._placing.choose(work.request, loads, {name: self._resident(name) for name in lanes})
-        ]
+        resident = {name: self._resident(name) for name in lanes}
+        held = {name: len(lane.tickets) for name, lane in lanes.items()}
+        return lanes[self._placing.choose(work.request, loads, resident, held=held, seats=self._slots)]
 
     def _evict(self, device: str) -> bool:
         """Whether models that nobody used have left the device. On its thread."""

@@ -113,7 +113,7 @@ class RayPool:
             return 0
         there = [post for post in self._posts if post.state in ("starting", "up")]
         seats = self._slots * (NEWCOMERS if newcomers else 1)
-        return max(0, sum(seats - len(post.tickets) for post in there) - self._waiting)
+        return max(0, sum(max(0, seats - len(post.tickets)) for post in there) - self._waiting)
 
     def alive(self) -> dict[str, bool]:
         """Whether each actor lives; those that Ray is starting are given the benefit of the doubt."""
@@ -177,7 +177,10 @@ class RayPool:
             self._waiting -= 1
         if not self._open:
             return failures.STOPPED
-        name = self._placing.choose(ticket.work.request, {name: post.load for name, post in up.items()})
+        loads = {name: post.load for name, post in up.items()}
+        resident = {name: post.resident for name, post in up.items()}
+        held = {name: len(post.tickets) for name, post in up.items()}
+        name = self._placing.choose(ticket.work.request, loads, resident, held=held, seats=self._slots)
         up[name].take(ticket)
         return up[name]
 

@@ -180,6 +180,11 @@ class Post:
     def load(self) -> float:
         return sum(ticket.left for ticket in self.tickets)
 
+    @property
+    def resident(self) -> set[str]:
+        """Names of the models in its memory, when it last told."""
+        return {model.name for model in self.report.status.resident} if self.report else set()
+
     def works(self) -> list[Held]:
         return [_held(self.name, ticket) for ticket in list(self.tickets)]
 
