@@ -13,9 +13,9 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.counted import measured
 from benchmarks.machine import described, keep
 from benchmarks.mixed import inpainting, requests
 from engines import recipe
@@ -42,46 +43,6 @@ from engines.studio import EngineSettings, open_diffusion
 
 PEOPLE = 8
 EMBEDDED = Path(__file__).parent.parent / "engines" / "embedded" / "weights"
-
-
-@dataclass(slots=True)
-class Counted:
-    """What went through the UNets."""
-
-    calls: int = 0
-    rows: int = 0
-
-    @contextmanager
-    def of(self, unets: Iterable[torch.nn.Module]) -> Iterator[None]:
-        def count(module: Any, args: tuple[torch.Tensor, ...]) -> None:
-            self.calls += 1
-            self.rows += len(args[0])
-
-        hooks = [unet.register_forward_pre_hook(count) for unet in unets]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """One side's cost of all the requests."""
-
-    wall: float  # seconds
-    processor: float  # seconds over all cores
-    calls: int  # of the UNet
-    rows: int
-
-
-def measured(what: Callable[[], None], unets: Iterable[torch.nn.Module]) -> Figures:
-    counted = Counted()
-    with counted.of(unets):
-        wall, processor = time.perf_counter(), time.process_time()
-        what()
-        wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    return Figures(wall, processor, counted.calls, counted.rows)
 
 
 class Bench:

@@ -95,13 +95,15 @@ class Dispatcher:
         """Stop the job if it runs; the device lets go of it within a tick. Harmless otherwise."""
         if task := self._tasks.get(job_id):
             task.cancel()
+        elif self._forecast:
+            self._forecast.over(job_id)
 
     def pause(self, job_id: int) -> None:
         """Halt the job if it runs: its run is suspended, and writes a checkpoint. Its row says `paused` already."""
         if job_id in self._tasks:
             self._pool.hold(job_id)
             self._paused.add(job_id)
-            self.cancel(job_id)
+        self.cancel(job_id)
         self.news(job_id)
 
     def news(self, job_id: int) -> None:
@@ -268,6 +270,8 @@ class Dispatcher:
                 None if job.attempts else speed_of(job, weight, device, whole)
             )  # what a crash lost is not known
             await jobs.finish(job.id, results=results, notes=notes, seconds=event.seconds, now=now, speed=speed)  # fmt: skip
+            if self._forecast:
+                self._forecast.over(job.id, well=True)
         elif event.code == "stopped":
             self._closed = True
             await jobs.release(job.id, now, used)

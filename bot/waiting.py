@@ -191,11 +191,12 @@ class Forecast:
         if eta is not None:
             self._own[job_id] = eta
 
-    def over(self, job_id: int) -> None:
-        """It runs no more."""
+    def over(self, job_id: int, *, well: bool = False) -> None:
+        """It neither waits nor runs any more. Only one that ended `well` shows how true what was told was."""
         self._left.pop(job_id, None)
         self._own.pop(job_id, None)
-        if (told := self._told.pop(job_id, None)) and told[1] > LEAST:
+        told = self._told.pop(job_id, None)
+        if well and told and told[1] > LEAST:
             ratio = min(max((self._clock() - told[0]) / told[1], 0.25), 4.0)
             self._late *= (ratio / self._late) ** HEED
         self._at = float("-inf")

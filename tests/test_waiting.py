@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import pytest
 from chat import NOW, add_job
 from hypothesis import given
 from hypothesis import strategies as st
+from test_dispatcher import Ear, Script, until
 
+from bot.dispatcher import Dispatcher
 from bot.locale.numbers import about
 from bot.waiting import Forecast, Task, ends, rates, speed_of
-from engines.events import Progress
+from engines.engine import Work
+from engines.events import Event, Progress, Started
 from storage.store import Store
 
 TASKS = st.lists(
@@ -114,8 +119,41 @@ async def test_what_was_told_is_corrected_by_how_the_last_ones_turned_out(store:
         assert told is not None
         await store.jobs.cancel(job.id, now=NOW)
         now[0] += 20.0  # 10 were worked out
-        forecast.over(job.id)
+        forecast.over(job.id, well=True)
     assert told == pytest.approx(20.0, rel=0.1)
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["in line", "at work"])
+async def test_what_is_cancelled_is_forgotten_and_corrects_nothing(store: Store, waits: bool) -> None:
+    """Cancelled at once it took no time, which says nothing of how long others take."""
+    now = [NOW]
+    forecast = Forecast(store, clock=lambda: now[0], slots=1)
+    first = await add_job(store, cost=50.0)
+    await store.jobs.claim(NOW)
+    speed = speed_of(first, 1.0, "cpu", 25.0)
+    assert await store.jobs.finish(first.id, results=[], notes=[], seconds=25.0, now=NOW, speed=speed)
+    pool = Script(slots=0 if waits else 2)
+    pool.play = for_ever
+    dispatcher = Dispatcher(store, pool, Ear(), clock=lambda: now[0], forecast=forecast)
+    task = asyncio.create_task(dispatcher.run())
+    for k in range(5):
+        job = await add_job(store, f"more{k}", cost=20.0)
+        forecast.changed()
+        assert await forecast.seconds(job.id) == pytest.approx(10.0)
+        dispatcher.wake()
+        await until(lambda: waits or bool(pool.inside))
+        await store.jobs.cancel(job.id, now=NOW)
+        dispatcher.cancel(job.id)
+        await until(lambda: not dispatcher._tasks)
+    assert forecast._told == {}
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def for_ever(work: Work) -> AsyncGenerator[Event, None]:
+    yield Started("test")
+    await asyncio.sleep(3600)
 
 
 async def test_a_job_that_did_not_end_well_teaches_nothing(store: Store) -> None:
