@@ -173,10 +173,10 @@ class Unets:
             twin.ready.add(key)
         except (MemoryError, torch.OutOfMemoryError):
             twin.asked.discard(key)  # a shortage passes: asked again by the next batch of this size
-        except Exception as error:
+        except BaseException as error:  # (a compiler's panic need be no `Exception`)
             self._give_up(error)
 
-    def _give_up(self, error: Exception) -> None:
+    def _give_up(self, error: BaseException) -> None:
         if self._compile is not None:
             self._compile = None
             why = str(error).strip().partition("\n")[0][:200]
