@@ -68,9 +68,8 @@ async def test_a_paused_training_leaves_its_checkpoint_with_the_job_and_goes_on(
             if isinstance(event, Progress) and "loss 0." in (event.note.en if event.note else ""):
                 pool.hold(work.id)
                 break
-    await until(
-        lambda: list(work.folder.glob("checkpoint-*"))
-    )  # closing waits some seconds for it, no longer
-    await until(lambda: not list(work.folder.glob("attempt-*")))
+    slowly = 240.0  # seconds: closing waits some seconds for it, no longer, and a busy machine takes its time
+    await until(lambda: list(work.folder.glob("checkpoint-*")), slowly)
+    await until(lambda: not list(work.folder.glob("attempt-*")), slowly)
     assert went_on(await all_of(pool, work))
     await pool.stop(5)
