@@ -182,8 +182,8 @@ async def opened(
 
 
 @contextmanager
-def picture_reader() -> Iterator[PictureReader]:
+def picture_reader(limits: PictureLimits = PictureLimits(workers=1)) -> Iterator[PictureReader]:
     """One for all tests of a module: its worker takes a second to start."""
-    reader = PictureReader(PictureLimits(workers=1))
+    reader = PictureReader(limits)
     yield reader
     asyncio.run(reader.__aexit__())

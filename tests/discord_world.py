@@ -23,7 +23,7 @@ from PIL import Image
 from simcord._runtime import _BOT_SCOPE
 
 from bot.platforms.discord import Discord
-from bot.talk import Invocation, Message, Person, Place, Press
+from bot.talk import Button, File, Invocation, Message, Person, Place, Press
 from engines.models.catalogue import Model
 from engines.words import Language
 
@@ -241,3 +241,22 @@ def picture_file(folder: Path, name: str = "a.png", colour: str = "red") -> Path
     path = folder / name
     path.write_bytes(png(colour))
     return path
+
+
+def queued(job: int = 42) -> Message:
+    return Message(
+        "accepted",
+        f"#{job} inpaint · next in line",
+        job=job,
+        buttons=(Button("cancel", job, "Cancel", danger=True),),
+    )
+
+
+def done(files: list[Path], job: int = 42, mention: str = "") -> Message:
+    after = (
+        Button("reroll", job, "Re-roll"),
+        Button("use", job, "Use as input", 0),
+        Button("delete", job, "Delete"),
+    )
+    shown = tuple(File(path, path.name, "a scratched nut") for path in files)
+    return Message("finished", f"#{job} done in 3 s", job=job, files=shown, buttons=after, mention=mention)

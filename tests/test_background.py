@@ -1,10 +1,8 @@
-"""Removing backgrounds: real photographs, the real networks, and what is made of a mask."""
+"""Removing backgrounds: real photographs, and the real network that comes with us."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import hashlib
 import os
 import subprocess
 import sys
@@ -15,69 +13,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from background_world import PHOTOS, U2NETP, engine, made, needs_network, photo, work
 from PIL import Image
 
 from engines import recipe
-from engines.background import lone, networks
-from engines.background.cutout import cut_out, softened, solid
 from engines.background.engine import KEPT, RemoveBackgrounds
-from engines.background.networks import NETWORK, Onnx, Rmbg, finder
+from engines.background.networks import NETWORK, Onnx
 from engines.background.request import RemoveBackground
 from engines.devices import Device
 from engines.engine import Work
-from engines.events import Artifact, Finished
-from engines.models import catalogue, downloadable, moving
-from engines.models.downloadable import Download, File
-from engines.models.host import HostCache
-from engines.models.memory import Models
+from engines.events import Finished
+from engines.models import downloadable
 from engines.serving.pool import Pool
 from engines.words import Refusal
-
-ROOT = Path(__file__).parents[1]
-MODELS = ROOT / "studio-data" / "models"  # where `make test` fetches it
-U2NETP = catalogue.find("u2netp", None, MODELS).path
-
-PHOTOS = ("coffee", "chelsea", "coins")
-needs_network = pytest.mark.skipif(
-    U2NETP is None, reason="u2netp is not here: `defect-studio models fetch u2netp` in the repository"
-)
-
-
-def photo(name: str) -> Image.Image:
-    """One of scikit-image's CC0 photographs."""
-    import skimage.data
-
-    return Image.fromarray(getattr(skimage.data, name)())
-
-
-def none(name: str, kind: str) -> Any:
-    raise AssertionError("only diffusion is read this way")
-
-
-def engine(budget: int | None = None, folder: Path = MODELS) -> RemoveBackgrounds:
-    return RemoveBackgrounds(Models(none, budget=budget), finder(folder, "cpu", threads=1))
-
-
-def work(folder: Path, image: Image.Image, number: int = 1, **asked: Any) -> Work:
-    own = folder / str(number)
-    own.mkdir()
-    image.save(own / "blob", "PNG")
-    return Work(number, "kim", RemoveBackground(image="blob", **asked), own, {"blob": own / "blob"})
-
-
-def made(by: RemoveBackgrounds, asked: Work) -> tuple[Artifact, Image.Image, list[str]]:
-    """One photo all the way: the file, the picture in it, the notes."""
-    by.prepare(asked)
-    run = by.begin(asked)
-    by.advance([run])
-    packing, notes = by.finish(run), [words.en for words in run.notes]
-    by.suspend(run)
-    (artifact,) = packing()
-    with Image.open(artifact.path) as picture:
-        picture.load()
-    return artifact, picture, notes
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +43,6 @@ def shared() -> Iterator[RemoveBackgrounds]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Onnx, "masks", masks)
         yield engine()
-
-
-# ------------------------------------------------------------------ the network that comes with us
 
 
 @needs_network
@@ -321,186 +266,6 @@ async def test_through_the_pool(shared: RemoveBackgrounds, tmp_path: Path) -> No
     assert [leases for _, _, leases in by._models.held()] == [0]
 
 
-def test_rembg_itself_is_not_imported() -> None:
-    """It would compile numba code, for minutes the first time."""
-    code = (
-        "import sys; from engines.background import networks; networks.import_libraries('birefnet-general');"
-        "print(*[m for m in ('rembg', 'numba', 'pymatting', 'iopaint', 'torch') if m in sys.modules])"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, timeout=170
-    )
-    assert said.stdout.strip() == ""
-
-
-def test_one_module_is_taken_without_its_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inner = tmp_path / "heavy_outside" / "inner"
-    inner.mkdir(parents=True)
-    for init in (inner.parent / "__init__.py", inner / "__init__.py"):
-        init.write_text("raise SystemExit('imported')")
-    (inner / "base.py").write_text("VALUE = 7")
-    (inner / "wanted.py").write_text("from .base import VALUE")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert lone.module("heavy_outside.inner", "wanted").VALUE == 7
-    assert "heavy_outside" not in sys.modules
-    with pytest.raises(ImportError):
-        lone.module("heavy_outside.inner", "unknown")
-    with pytest.raises(ImportError):
-        lone.module("no_such_package", "wanted")
-
-
-def test_every_network_can_be_loaded_and_fetched() -> None:
-    offered = {one.name for one in downloadable.KNOWN if one.kind == "removebg"}
-    assert offered == set(networks.DESIGNS)
-    for name, design in networks.DESIGNS.items():
-        if design.session:
-            assert getattr(lone.module("rembg.sessions", design.session[0]), design.session[1]).name() == name
-
-
-# ------------------------------------------------------------------ RMBG-1.4
-
-
-@pytest.fixture(scope="module")
-def hub_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder with RMBG-1.4 as its hub page lays it out; weights by chance, in the real class's shapes."""
-    import torch
-    from safetensors.torch import save_file
-
-    folder = tmp_path_factory.mktemp("models")
-    (folder / "rmbg-1.4").mkdir()
-    torch.manual_seed(0)
-    with torch.device("cpu"):
-        weights = lone.module("iopaint.plugins", "briarmbg").BriaRMBG().state_dict()
-    save_file(weights, folder / "rmbg-1.4" / "model.safetensors", metadata={"format": "pt"})
-    return folder
-
-
-@pytest.fixture
-def rmbg(hub_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The catalogue knows this copy by its own sum; the file."""
-    path = hub_copy / "rmbg-1.4" / "model.safetensors"
-    sum = hashlib.sha256(path.read_bytes()).hexdigest()
-    real = downloadable.named("rmbg-1.4")
-    assert real is not None
-    stand_in = Download("rmbg-1.4", "removebg", real.licence, File(path.name, path.stat().st_size, sum, ()))
-    monkeypatch.setattr(downloadable, "KNOWN", (stand_in,))
-    return path
-
-
-def test_rmbg_loads_into_the_librarys_class(
-    rmbg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Looking at a smaller square than it was trained on, for a quick answer."""
-    import torch
-    from safetensors.torch import load_file
-
-    design = dataclasses.replace(networks.DESIGNS["rmbg-1.4"], side=128)
-    monkeypatch.setattr(networks, "DESIGNS", {"rmbg-1.4": design})
-    pictures = [photo("coffee").resize((128, 128)), photo("chelsea").resize((128, 128))]
-    by = engine(folder=rmbg.parents[1])
-    asked = [
-        work(tmp_path, picture, i, model="rmbg-1.4", mask_only=True) for i, picture in enumerate(pictures)
-    ]
-    runs = [by.begin(one) for one in asked]
-    assert runs[0].rows * runs[0].row_bytes > 800_000_000, "what a picture takes is said"
-    by.advance(runs)
-    masks = [np.asarray(run.mask, int) for run in runs]
-    assert by._models.used == pytest.approx(rmbg.stat().st_size, rel=0.01), "as large as its weights"
-    for run in runs:
-        by.suspend(run)
-
-    peer = lone.module("iopaint.plugins", "briarmbg").BriaRMBG()
-    peer.load_state_dict(load_file(rmbg))
-    for picture, mask in zip(pictures, masks, strict=True):
-        seen = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255 - 0.5
-        with torch.inference_mode():
-            said = peer.eval()(seen)[0][0][0, 0].numpy()
-        expected = (said - said.min()) / (said.max() - said.min()) * 255
-        assert np.abs(mask - expected).max() <= 2, "a batch is each alone"
-        assert (mask.min(), mask.max()) == (0, 255)
-
-
-def test_rmbg_read_ahead_is_copied_to_the_device_and_back(rmbg: Path, tmp_path: Path) -> None:
-    """Through the very copies that a GPU gets, onto the CPU."""
-    host = HostCache(10**9, moving.to_device, moving.to_host)
-    models = Models(none, host=host)
-    by = RemoveBackgrounds(models, finder(rmbg.parents[1], "cpu", threads=1))
-    asked = work(tmp_path, photo("coffee"), model="rmbg-1.4")
-    assert not by.ready(asked)
-    by.prepare(asked)
-    by.prefetch(asked, lambda: True)
-    assert (models.used, host.used) == (0, pytest.approx(rmbg.stat().st_size, rel=0.01))
-    assert not by.ready(asked)
-    ones = Image.new("RGB", (64, 64), "red")
-    said = []
-    for _ in range(2):
-        run = by.begin(asked)
-        assert by.ready(asked)
-        said.append(run.lease.things[networks.NETWORK].masks([ones])[0])
-        by.suspend(run)
-        models.clear()
-    assert said[0] == said[1]
-
-
-@pytest.mark.slow
-def test_rmbg_is_what_iopaint_makes_of_it(rmbg: Path, tmp_path: Path) -> None:
-    """Peer: IOPaint's own function, with its own network of the same weights, at full size."""
-    import torch
-    from safetensors.torch import load_file
-
-    picture = photo("coffee").resize((1024, 1024), Image.Resampling.BILINEAR)
-    by = engine(folder=rmbg.parents[1])
-    artifact, mask, _ = made(by, work(tmp_path, picture, model="briaai/RMBG-1.4", mask_only=True))
-    assert artifact.recipe["model"] == "rmbg-1.4"
-    library = lone.module("iopaint.plugins", "briarmbg")
-    peer = library.BriaRMBG()
-    peer.load_state_dict(load_file(rmbg))
-    with torch.inference_mode():
-        expected = library.briarmbg_process("cpu", np.asarray(picture), peer.eval(), only_mask=True)
-    assert np.abs(np.asarray(mask, int) - expected.astype(int)).max() <= 1
-
-
-def test_a_file_that_is_no_rmbg(tmp_path: Path) -> None:
-    import torch
-    from safetensors.torch import save_file
-
-    save_file({"conv.weight": torch.zeros(2)}, tmp_path / "model.safetensors")
-    with pytest.raises(Refusal, match="does not hold the weights"):
-        Rmbg.read(tmp_path / "model.safetensors")
-
-
-# ------------------------------------------------------------------ from the mask to the picture
-
-sizes = st.tuples(st.integers(1, 12), st.integers(1, 12))
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> tuple[Image.Image, Image.Image]:
-    """A photo of any mode and a mask of its size."""
-    (width, height), mode = draw(sizes), draw(st.sampled_from(["L", "RGB", "RGBA", "I;16"]))
-    rng = np.random.default_rng(draw(st.integers(0, 9999)))
-    many = {"L": 1, "RGB": 3, "RGBA": 4, "I;16": 2}[mode]
-    photo = Image.frombytes(mode, (width, height), rng.bytes(width * height * many))
-    mask = rng.choice(np.array([0, 7, 128, 250, 255], np.uint8), (height, width))
-    return photo, Image.fromarray(mask)
-
-
-@settings(max_examples=150, deadline=None)
-@given(case=cases(), feather=st.integers(0, 4))
-def test_transparent(case: tuple[Image.Image, Image.Image], feather: int) -> None:
-    photo, mask = case
-    made = np.asarray(cut_out(photo, mask, RemoveBackground(image="", feather=feather)))
-    assert made.shape == (photo.height, photo.width, 4)
-    alpha = made[..., 3]
-    assert (alpha <= np.asarray(mask)).all(), "never more than the network saw"
-    if photo.mode == "RGBA":
-        assert (alpha <= np.asarray(photo)[..., 3]).all()
-    assert (made[alpha == 0] == 0).all()
-    if photo.mode != "I;16":
-        own = np.asarray(photo.convert("RGB"))
-        assert (made[..., :3][alpha == 255] == own[alpha == 255]).all()
-
-
 @needs_network
 def test_a_hazy_mask_is_told_with_the_way_out(shared: RemoveBackgrounds, tmp_path: Path) -> None:
     """Between the coins hangs a cloud."""
@@ -508,96 +273,3 @@ def test_a_hazy_mask_is_told_with_the_way_out(shared: RemoveBackgrounds, tmp_pat
     assert ["`solid:yes`" in note for note in notes] == [True]
     _, picture, notes = made(shared, work(tmp_path, photo("coins"), 2, solid=True))
     assert (np.unique(np.asarray(picture)[..., 3]).tolist(), notes) == ([0, 255], [])
-
-
-def test_solid_has_no_haze_and_no_specks() -> None:
-    alpha = np.zeros((60, 60), np.uint8)
-    alpha[10:50, 10:30] = 255
-    alpha[10:50, 40:58] = 90  # a cloud
-    alpha[5, 5] = 255  # a speck
-    made = solid(alpha)
-    assert set(np.unique(made)) == {0, 255}
-    assert (made[12:48, 12:28] == 255).all()
-    assert (made[:, 33:] == 0).all()
-    assert made[5, 5] == 0
-
-
-@settings(max_examples=100, deadline=None)
-@given(case=cases(), colour=st.tuples(*[st.integers(0, 255)] * 3))
-def test_on_a_colour(case: tuple[Image.Image, Image.Image], colour: tuple[int, int, int]) -> None:
-    photo, mask = case
-    said = "#{:02x}{:02x}{:02x}".format(*colour)
-    made = cut_out(photo, mask, RemoveBackground(image="", background=said))
-    clear = np.asarray(cut_out(photo, mask, RemoveBackground(image="")), int)
-    values, alpha = np.asarray(made, int), clear[..., 3:]
-    assert made.mode == "RGB"
-    assert (values[alpha[..., 0] == 0] == colour).all()
-    expected = (clear[..., :3] * alpha + np.array(colour) * (255 - alpha)) / 255
-    assert np.abs(values - expected).max() <= 0.5
-
-
-@settings(max_examples=100, deadline=None)
-@given(case=cases(), colour=st.sampled_from(["", "white"]), only=st.booleans())
-def test_crop_is_the_object_and_nothing_else(
-    case: tuple[Image.Image, Image.Image], colour: str, only: bool
-) -> None:
-    photo, mask = case
-    options: dict[str, Any] = {"image": "", "background": colour, "mask_only": only}
-    whole = cut_out(photo, mask, RemoveBackground(**options))
-    cropped = cut_out(photo, mask, RemoveBackground(**options, crop=True))
-    alpha = np.asarray(cut_out(photo, mask, RemoveBackground(image="", mask_only=True)))
-    rows, columns = np.nonzero(alpha >= 26)
-    if not len(rows):
-        assert cropped.tobytes() == whole.tobytes(), "nothing to crop to"
-        return
-    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-    assert cropped.tobytes() == whole.crop(box).tobytes()
-
-
-def test_the_soft_edge_is_inside_and_not_at_the_photos_border() -> None:
-    alpha = np.zeros((40, 40), np.uint8)
-    alpha[10:30, 0:20] = 255
-    soft = softened(alpha, 4)
-    assert (soft[alpha == 0] == 0).all()
-    ramp = soft[20, 14:21].astype(int)
-    assert (np.diff(ramp) <= 0).all()
-    assert (ramp[0], ramp[-2], ramp[-1]) == (255, 51, 0)
-    assert (soft[20, :14] == 255).all(), "the photo's border is no edge"
-    assert (softened(alpha, 0) == alpha).all()
-    everything = np.full((5, 5), 255, np.uint8)
-    assert (softened(everything, 9) == 255).all()
-
-
-# ------------------------------------------------------------------ the form
-
-
-@pytest.mark.parametrize(
-    ("said", "meant"),
-    [
-        ("", ""),
-        ("none", ""),
-        ("투명", ""),
-        (" White ", "white"),
-        ("흰색", "white"),
-        ("#F80", "#f80"),
-        ("#ff8800", "#ff8800"),
-        ("rgb(1,2,3)", "rgb(1,2,3)"),
-    ],
-)
-def test_colours_people_say(said: str, meant: str) -> None:
-    form, notes = RemoveBackground.fill({"image": "x", "background": said})
-    assert (form.background, notes) == (meant, ())
-
-
-@pytest.mark.parametrize("said", ["whiteish", "#12", "1,2,3", "#gggggg", "rgb(1,2)"])
-def test_no_colour_is_refused_before_anything_is_promised(said: str) -> None:
-    with pytest.raises(Refusal) as no:
-        RemoveBackground.fill({"image": "x", "background": said})
-    assert said in no.value.words.ko
-    assert "#rrggbb" in no.value.words.en
-
-
-def test_what_does_not_go_together_is_told() -> None:
-    _, notes = RemoveBackground.fill({"image": "x", "mask_only": "yes", "bg": "red"})
-    assert "`background` was not used" in notes[0].en
-    assert RemoveBackground(image="x", model="birefnet-general").cost > RemoveBackground(image="x").cost

@@ -8,7 +8,7 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from storage import Full, Missing, blobs
 from storage.results import NewResult
 from storage.store import Store
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with await Store.open(tmp_path / "data") as store:
-        yield store
 
 
 def picture(name: str) -> NewResult:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
+from cleanup_world import Studio
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
-from test_cleanup import Studio
 
 from engines.cleaning import iopaint_library, menders
 from engines.cleaning.copying import filled

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from desk_world import BOSS, LEE, World, opened, picture_reader
+from desk_world import BOSS, LEE, World
 
 from bot.commands.help import overview, page
 from bot.menu import FORMS, form_named
-from bot.pictures.reading import PictureReader
 from engines.forms import read_value
 from engines.words import Refusal
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as reader:
-        yield reader
-
-
-@pytest.fixture
-async def world(tmp_path: Path, reader: PictureReader) -> AsyncIterator[World]:
-    async with opened(tmp_path, reader) as world:
-        yield world
 
 
 def test_the_menu_holds_every_command_once_and_within_the_platforms_limits() -> None:

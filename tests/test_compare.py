@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from desk_world import LEE, Sent, World, mask, opened, picture_reader, png
+from desk_world import LEE, Sent, World, mask, png
 from PIL import Image
 from safetensors.numpy import save_file
 
 from bot.many.assembly import Assembly, assembled
 from bot.many.part_files import Made
 from bot.models.compare_table import Column, Table, drawn
-from bot.pictures.reading import PictureReader
 from bot.pictures.sheets import PAPER
 from engines.compare_form import MOST_MODELS, MOST_ROWS, Compare
 from engines.engine import Work
 from engines.events import Artifact
 from engines.requests import Inpaint, Txt2Img, request_named
 from engines.words import Words
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as one:
-        yield one
-
-
-@pytest.fixture
-async def world(tmp_path: Path, reader: PictureReader) -> AsyncIterator[World]:
-    async with opened(tmp_path, reader) as one:
-        yield one
 
 
 def lora(world: World, name: str, base: str, mode: str, *concepts: str) -> None:

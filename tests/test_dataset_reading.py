@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from data_sets import mvtec, photo, png, written
-from desk_world import picture_reader
 from PIL import Image
 
 from bot.datasets.files import Source
@@ -17,12 +15,6 @@ from bot.datasets.reading import Reading, Understood, spread
 from bot.pictures.reading import PictureReader
 from engines.words import Refusal
 from storage.store import Store
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as reader:
-        yield reader
 
 
 async def read(folder: Path, reader: PictureReader, files: dict[str, bytes]) -> tuple[Understood, Store]:

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 from chat import NOW, add_job
 
 from storage import deliveries
 from storage.store import Store
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with await Store.open(tmp_path) as store:
-        yield store
 
 
 async def test_from_pending_over_sending_to_sent(store: Store) -> None:

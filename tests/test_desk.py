@@ -5,29 +5,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import io
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from desk_world import BOSS, KIM, LEE, Sent, World, mask, opened, picture_reader, png
+from desk_world import BOSS, KIM, LEE, Sent, World, mask, opened, png
 from PIL import Image
 
 from bot.pictures.reading import PictureReader
 from engines.requests import Inpaint, Txt2Img
 from engines.words import Refusal, Words
 from storage import Full
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as reader:
-        yield reader
-
-
-@pytest.fixture
-async def world(tmp_path: Path, reader: PictureReader) -> AsyncIterator[World]:
-    async with opened(tmp_path, reader) as world:
-        yield world
 
 
 async def test_a_request_is_on_disk_when_it_is_accepted(world: World) -> None:

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from desk_world import BOSS, HERE, KIM, LEE, Sent, World, mask, opened, picture_reader, png
+from desk_world import BOSS, HERE, KIM, LEE, Sent, World, mask, opened, png
 from PIL import Image
 
 from bot.grammar import read
 from bot.pictures.reading import PictureReader
 from bot.talk import Place
 from engines.requests import Img2Img, Inpaint, Txt2Img, request_named
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as reader:
-        yield reader
-
-
-@pytest.fixture
-async def world(tmp_path: Path, reader: PictureReader) -> AsyncIterator[World]:
-    async with opened(tmp_path, reader) as world:
-        yield world
 
 
 async def test_only_the_asker_or_an_admin_cancels(world: World) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,6 @@ from storage import Missing
 from storage.database import migrations
 from storage.jobs import Job
 from storage.store import Store
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with await Store.open(tmp_path / "data") as store:
-        yield store
 
 
 async def draft(store: Store, *blobs: str, **more: Any) -> Any:

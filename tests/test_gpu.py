@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from desk_world import KIM, LEE, World, opened, picture_reader
+from desk_world import KIM, LEE, World
 from toy_engine import CPU, Count, Toy
 
-from bot.pictures.reading import PictureReader
 from engines.devices import memory_used, probe
 from engines.engine import Work
 from engines.events import Progress
@@ -22,18 +21,6 @@ from engines.models.room import Resident
 from engines.serving.pool import DeviceStatus, Held, Pool
 
 GB = 10**9
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as reader:
-        yield reader
-
-
-@pytest.fixture
-async def world(tmp_path: Path, reader: PictureReader) -> AsyncIterator[World]:
-    async with opened(tmp_path, reader) as world:
-        yield world
 
 
 def models() -> Models:

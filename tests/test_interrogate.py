@@ -30,15 +30,9 @@ from engines.models.host import HostCache
 from engines.models.memory import Models
 from engines.words import Refusal
 
+pytestmark = pytest.mark.usefixtures("one_thread_throughout")
+
 PICTURES = (("metal nut", "scratch"), ("pill", "crack"), ("carpet", None), ("leather", None))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

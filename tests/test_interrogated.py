@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from desk_world import KIM, LEE, Sent, World, opened, picture_reader, png
+from desk_world import KIM, LEE, Sent, World, png
 from hypothesis import given
 from hypothesis import strategies as st
 from test_replies import LIMITS, job
@@ -16,7 +15,6 @@ from test_replies import LIMITS, job
 from bot import picks
 from bot.answers import interrogated, replies
 from bot.answers.interrogated import mask_of, offered, picked
-from bot.pictures.reading import PictureReader
 from bot.platforms.discord.render import BUTTON, draw
 from bot.platforms.slack import blocks, payloads
 from bot.talk import Choices, Message, Option, Place, Press
@@ -127,18 +125,6 @@ def test_a_pick_that_cannot_be_understood_says_how(said: str) -> None:
 
 
 # At the desk
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as reader:
-        yield reader
-
-
-@pytest.fixture
-async def world(tmp_path: Path, reader: PictureReader) -> AsyncIterator[World]:
-    async with opened(tmp_path, reader) as world:
-        yield world
 
 
 async def read(world: World, **changed: Any) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +12,6 @@ from storage import Missing, history, jobs_sql, usage
 from storage.jobs import Job
 from storage.results import NewResult
 from storage.store import Store
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with await Store.open(tmp_path) as store:
-        yield store
 
 
 async def claimed(store: Store, count: int) -> list[str]:

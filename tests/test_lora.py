@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +30,12 @@ from engines.requests import Diffusion as Asked
 from engines.requests import Inpaint, Txt2Img
 from engines.words import Refusal
 
+pytestmark = pytest.mark.usefixtures("one_thread_throughout")
+
 EMBEDDED = Path(__file__).parent.parent / "engines" / "embedded" / "weights" / "inpaint"
 
 
 CLOSE = 2e-5  # measured: 8e-6 with and 6e-6 without a LoRA, the rounding of the embedded model itself
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Shelf:

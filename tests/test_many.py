@@ -6,19 +6,18 @@ import asyncio
 import io
 import json
 import zipfile
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 from chat import NOW
-from desk_world import KIM, Sent, World, mask, opened, picture_reader, png
+from desk_world import KIM, Sent, World, mask, png
 from PIL import Image
 from test_dispatcher import Ear, Script, ended, running, until
 
 from bot.answers import replies
 from bot.archives.pairing import paired
 from bot.many.bundles import pack
-from bot.pictures.reading import PictureReader
 from bot.pictures.sheets import Cell, contact_sheet
 from bot.talk import Limits
 from engines.engine import Work
@@ -28,24 +27,6 @@ from engines.requests import Img2Img, Inpaint
 from engines.words import Words
 from storage.jobs import Job
 from storage.store import Store
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as reader:
-        yield reader
-
-
-@pytest.fixture
-async def world(tmp_path: Path, reader: PictureReader) -> AsyncIterator[World]:
-    async with opened(tmp_path, reader) as world:
-        yield world
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with await Store.open(tmp_path) as store:
-        yield store
 
 
 def archive(files: dict[str, bytes]) -> Sent:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from desk_world import Sent, World, opened, picture_reader
+from background_world import MODELS, needs_network, photo
+from desk_world import Sent, World, opened
 from PIL import Image
-from test_background import MODELS, needs_network, photo
 
 from bot.masks import words
 from bot.pictures.reading import PictureReader
@@ -21,12 +21,6 @@ from engines.models import downloadable
 from engines.requests import Inpaint
 
 Bits = np.ndarray[Any, Any]
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as reader:
-        yield reader
 
 
 @pytest.fixture(scope="module")

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
 import pytest
-from desk_world import HERE, KIM, LEE, Sent, World, opened, picture_reader, png
+from desk_world import HERE, KIM, LEE, Sent, World, png
 
 from bot import presets
-from bot.pictures.reading import PictureReader
 from bot.talk import Invocation
 from engines.requests import Txt2Img
 from engines.words import Refusal
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as reader:
-        yield reader
-
-
-@pytest.fixture
-async def world(tmp_path: Path, reader: PictureReader) -> AsyncIterator[World]:
-    async with opened(tmp_path, reader) as world:
-        yield world
 
 
 async def test_a_preset_is_saved_used_once_and_told(world: World) -> None:

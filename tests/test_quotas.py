@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
-from desk_world import BOSS, KIM, LEE, World, opened, picture_reader, png
+from desk_world import BOSS, KIM, LEE, World, opened, png
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,12 +95,6 @@ def test_a_department_has_its_own_end_and_admins_have_none() -> None:
         admit(anna, settings, mine=2, all=2, now=NOW)
     boss = Person("discord:9", "B", admin=True, roles=("students",), department="lab")
     assert admit(boss, settings, mine=99, all=99, used=Used(jobs=99), ours=Used(99, 9e9, 99), now=NOW) == ()
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as reader:
-        yield reader
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ LIGHT = (
 )
 
 FILE_LINES = 300
+TEST_LINES = 450
 FUNCTION_LINES = 40  # its docstring not counted
 LONGER = {  # the few that read better whole
     "bot/platforms/slack/ears.py": 330,
@@ -141,6 +142,13 @@ def test_files_are_short() -> None:
     lengths = {file: (ROOT / file).read_text(encoding="utf-8").count("\n") for file in modules(PROGRAMS)}
     assert {f: n for f, n in lengths.items() if n > LONGER.get(f, FILE_LINES)} == {}
     assert set(LONGER) <= set(lengths)
+
+
+def test_files_of_tests_tell_one_story_each() -> None:
+    lengths = {
+        file.name: file.read_text(encoding="utf-8").count("\n") for file in (ROOT / "tests").rglob("*.py")
+    }
+    assert {file: lines for file, lines in lengths.items() if lines > TEST_LINES} == {}
 
 
 def test_functions_are_short() -> None:

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import training_world
 from data_sets import mvtec, zipped
 from discord_world import Outside, World, at, buttons, host, inside, pictures, text
@@ -35,11 +34,6 @@ class Quiet(Discord):
 
     async def serve(self, desk: object) -> None:
         await asyncio.Event().wait()
-
-
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return training_world.bases(tmp_path_factory.mktemp("models"))
 
 
 @asynccontextmanager

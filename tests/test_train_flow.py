@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from chat import Chat
 from data_sets import mvtec, photo, png, written, zipped
-from desk_world import BOSS, KIM, LEE, Sent, World, opened, picture_reader
+from desk_world import BOSS, KIM, LEE, Sent, World, opened
 from toy_engine import CPU, Count, Counting, Toy
 
 from bot.admission import TrainingSettings
@@ -36,12 +36,6 @@ from storage.store import Store
 ROOMY = Limits(file_bytes=10**8, files=10, message_bytes=10**8, edit_every=0.0, text=4000)
 ZIP = zipped(mvtec(defects=("scratch", "dent"), photos=5, good=2, around="metal_nut/"))
 SAID = "/train dataset:@nut.zip mode:defect steps:150 name:nut-scratch"
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as reader:
-        yield reader
 
 
 @pytest.fixture

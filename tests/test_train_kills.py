@@ -8,15 +8,9 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
-import training_world as world
 
 TESTS = Path(__file__).parent
 KILLS = 20
-
-
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return world.bases(tmp_path_factory.mktemp("bases"))
 
 
 @pytest.fixture(scope="module")

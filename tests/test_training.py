@@ -22,11 +22,6 @@ from engines.words import Refusal
 
 
 @pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return world.bases(tmp_path_factory.mktemp("bases"))
-
-
-@pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], dict[str, Path]]:
     return world.data(tmp_path_factory.mktemp("data"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,12 @@ from engines.training import attention, rows
 from engines.training.concepts import Order
 from engines.training.rows import only_of_the_defect
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ALONE: dict[str, Any] = {  # nothing is learnt but the term
     "attention_weight": 1.0, "defect_weight": 0.0, "object_weight": 0.0, "prior": False, "prompt_noise": 0.0,
     "empty_prompts": 0.0, "full_masks": 0.0,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return world.bases(tmp_path_factory.mktemp("bases"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

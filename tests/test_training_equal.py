@@ -8,7 +8,6 @@ anew here with plain torch, diffusers and transformers.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +24,9 @@ from engines.training import chance, rows
 from engines.training.concepts import Order, concepts
 from engines.training.request import Train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 STEPS = 20
-
-
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return world.bases(tmp_path_factory.mktemp("bases"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def restated(base: Path, request: Train, files: dict[str, Path], side: int) -> list[float]:

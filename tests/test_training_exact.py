@@ -23,11 +23,6 @@ WEIGHTS = "pytorch_lora_weights.safetensors"
 
 
 @pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return world.bases(tmp_path_factory.mktemp("bases"))
-
-
-@pytest.fixture(scope="module")
 def server() -> ForkServerContext:
     """Processes that have the libraries already."""
     import training_child  # noqa: F401

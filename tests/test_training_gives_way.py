@@ -28,11 +28,6 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return world.bases(tmp_path_factory.mktemp("bases"))
-
-
-@pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return world.data(tmp_path_factory.mktemp("data"), 1, 2, 2)
 

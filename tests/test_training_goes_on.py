@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import training_world as world
-from desk_world import KIM, LEE, World, opened, picture_reader
+from desk_world import KIM, LEE, World, opened
 
 from bot.answers import replies
 from bot.pictures.reading import PictureReader
@@ -24,23 +24,12 @@ from engines.training.engine import DreamBooth
 from engines.training.request import Train
 from engines.words import Refusal
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROOMY = Limits(file_bytes=10**8, files=10, message_bytes=10**8, edit_every=0.0, text=4000)
 
 
 # ------------------------------------------------------------------ the weights
-
-
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return world.bases(tmp_path_factory.mktemp("bases"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @dataclasses.dataclass
@@ -162,12 +151,6 @@ def test_the_cause_is_out_of_the_way(
 
 
 # ------------------------------------------------------------------ in the chat
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as reader:
-        yield reader
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 
 import pytest
-from desk_world import BOSS, KIM, LEE, World, opened, picture_reader, png
+from desk_world import BOSS, KIM, LEE, World, opened, png
 from PIL import Image
 
 from bot import usage_picture
@@ -19,12 +19,6 @@ from storage.usage import Line
 DAY = 86400.0
 NOW = datetime(2026, 11, 22, 15, 30).timestamp()
 INSPECTION = Department("inspection", members=frozenset({KIM.id}), quota=Quota(jobs=10))
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as reader:
-        yield reader
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -76,12 +76,6 @@ def test_a_training_gives_way_and_loses_little_time_of_others() -> None:
     ended = ends([Task(1, "a", 90.0, background=True), Task(2, "b", 9.0)], [], slots=4)
     assert ended[2] == pytest.approx(10.0)
     assert ended[1] == pytest.approx(99.0)
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with await Store.open(tmp_path) as store:
-        yield store
 
 
 async def test_nothing_is_promised_where_nothing_is_known(store: Store) -> None:

@@ -1,0 +1,59 @@
+"""What tests of many files are given: a store, a reader of pictures, a desk, models to train, one thread of torch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from desk_world import World, opened, picture_reader
+
+from bot.pictures.reading import PictureReader
+from storage.store import Store
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with await Store.open(tmp_path) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[PictureReader]:
+    with picture_reader() as reader:
+        yield reader
+
+
+@pytest.fixture
+async def world(tmp_path: Path, reader: PictureReader) -> AsyncIterator[World]:
+    async with opened(tmp_path, reader) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with a base for pictures and one for inpainting."""
+    import training_world  # only here: it takes seconds to import
+
+    return training_world.bases(tmp_path_factory.mktemp("bases"))
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Each test begins with one thread of torch: the same sums in the same order, and no waiting for each other."""
+    yield from _one_thread()
+
+
+@pytest.fixture(scope="module")
+def one_thread_throughout() -> Iterator[None]:
+    """The same, from before the first fixture of a module."""
+    yield from _one_thread()
+
+
+def _one_thread() -> Iterator[None]:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
