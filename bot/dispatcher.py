@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from bot import leftovers
 from bot.job_work import work_of
-from bot.many.works import Many
+from bot.many.works import Many, Pool
 from bot.waiting import Forecast, Pace, speed_of
-from engines.engine import Work
-from engines.events import Event, Failed, Finished, Progress, Started
+from engines.events import Failed, Finished, Progress, Started
 from engines.words import Words
 from storage import Full, StorageError
 from storage.jobs import CRASHES, Job
@@ -31,16 +30,6 @@ PROVED = 50  # steps after which a run's earlier crashes are forgiven
 RETOLD = 15.0  # seconds after which those who wait are told anew how long, though nobody was claimed
 FURTHER = 20  # so many at the head of the queue are told then
 IN_LINE = 3  # so many people at the head of the queue see their place change
-
-
-class Pool(Protocol):
-    """What the dispatcher needs of `engines.serving.pool.Pool`."""
-
-    def run(self, work: Work) -> AsyncGenerator[Event, None]: ...
-
-    def room(self, *, newcomers: bool = False) -> int: ...
-
-    def hold(self, job: int) -> None: ...
 
 
 class Shows(Protocol):
@@ -81,7 +70,7 @@ class Dispatcher:
         self._woken = asyncio.Event()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._arriving: set[int] = set()  # claimed, and not yet in the pool's own count
-        self._paused: set[int] = set()  # halted by their owners; their folders stay
+        self._paused = set[asyncio.Task[None]]()  # their jobs' owners halted them; the folders stay
         self._stopping = False
         self._closed = False  # the pool was stopped: claim no more
         self._empty = False  # nobody waited at the last claim, and nobody came since
@@ -93,17 +82,17 @@ class Dispatcher:
 
     def cancel(self, job_id: int) -> None:
         """Stop the job if it runs; the device lets go of it within a tick. Harmless otherwise."""
-        if task := self._tasks.get(job_id):
+        if (task := self._tasks.get(job_id)) and task not in self._paused:
             task.cancel()
         elif self._forecast:
             self._forecast.over(job_id)
 
     def pause(self, job_id: int) -> None:
         """Halt the job if it runs: its run is suspended, and writes a checkpoint. Its row says `paused` already."""
-        if job_id in self._tasks:
+        if (task := self._tasks.get(job_id)) and task not in self._paused:
             self._pool.hold(job_id)
-            self._paused.add(job_id)
-        self.cancel(job_id)
+            self._paused.add(task)
+            task.cancel()
         self.news(job_id)
 
     def news(self, job_id: int) -> None:
@@ -129,7 +118,7 @@ class Dispatcher:
         while True:
             self._woken.clear()
             await self._claim(tasks)
-            with contextlib.suppress(TimeoutError):  # (wait_for of Python 3.11 can lose a cancellation)
+            with suppress(TimeoutError):  # (wait_for of Python 3.11 can lose a cancellation)
                 async with asyncio.timeout(LOOK):
                     await self._woken.wait()
 
@@ -141,8 +130,7 @@ class Dispatcher:
                 claimed = await self._store.jobs.claim_for(self._clock(), seats, newcomers)
             self._empty = self._empty and len(claimed) < seats
             for job in claimed:
-                self._arriving.add(job.id)
-                self._tasks[job.id] = tasks.create_task(self._work(job))
+                self._take(tasks, job)
             moved = claimed and not self._empty  # those who wait move up
             if moved or self._clock() - self._retold > RETOLD:
                 self._retold = self._clock()
@@ -151,6 +139,14 @@ class Dispatcher:
         except Exception:
             log.exception("could not claim a job")
 
+    def _take(self, tasks: asyncio.TaskGroup, job: Job) -> None:
+        """Begin it: where it was resumed while it still paused, once its checkpoint is written."""
+        before = self._tasks.get(job.id)
+        self._arriving.add(job.id)
+        self._tasks[job.id] = task = tasks.create_task(self._work(job, before))
+        # a callback, for a task that is cancelled before its first step never gets to a `finally`
+        task.add_done_callback(partial(self._over, job.id, before))
+
     def _room(self) -> tuple[int, int]:
         """Seats for whoever is next, and further ones for people who have nothing in hand (docs/decisions/0022)."""
         if self._closed:
@@ -158,13 +154,15 @@ class Dispatcher:
         seats, all = (self._pool.room(newcomers=some) - len(self._arriving) for some in (False, True))
         return max(seats, 0), max(all - max(seats, 0), 0)
 
-    async def _work(self, job: Job) -> None:
+    async def _work(self, job: Job, before: asyncio.Task[None] | None) -> None:
         try:
+            if before:
+                await asyncio.wait({before})
             await self._follow(job)
         except asyncio.CancelledError:
             if self._stopping:
                 raise
-            paused = job.id in self._paused
+            paused = asyncio.current_task() in self._paused
             await self._attempt(job, self._halted(job, paused))
             if paused:
                 return  # its folder stays
@@ -172,14 +170,6 @@ class Dispatcher:
             log.exception("job %d broke", job.id)
             await self._attempt(job, self._settle(job, Failed(_BUG(id=job.id))))
         finally:
-            self._arriving.discard(job.id)
-            self._paused.discard(job.id)
-            self._on.pop(job.id, None)
-            if not self._stopping:
-                self._used.pop(job.id, None)
-            if self._forecast:
-                self._forecast.over(job.id)
-            del self._tasks[job.id]
             self._outbox.wake()
             if not self._empty:
                 self._woken.set()  # there may be room
@@ -194,6 +184,23 @@ class Dispatcher:
         else:
             await self._store.jobs.cancel(job.id, now=now)  # mostly recorded already
         await self._store.jobs.spent(job.id, self._used.get(job.id, 0.0), now)
+
+    def _over(self, job_id: int, before: asyncio.Task[None] | None, me: asyncio.Task[None]) -> None:
+        """Task `me` does nothing more for the job; one before it, or one that came since, may."""
+        self._paused.discard(me)
+        self._on.pop(job_id, None)
+        if not self._stopping:
+            self._used.pop(job_id, None)
+        if self._forecast:
+            self._forecast.over(job_id)
+        if self._tasks[job_id] is not me:
+            return
+        del self._tasks[job_id]
+        if before and not before.done():
+            self._tasks[job_id] = before
+        if job_id in self._arriving:  # it never got to the pool: its seat is free
+            self._arriving.discard(job_id)
+            self._woken.set()
 
     async def _attempt(self, job: Job, last: Awaitable[object]) -> None:
         """A job's last act: even where this fails, the others go on. It is queued again at the next start."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from pathlib import Path
 
 from bot import leftovers
-from bot.many.works import PARTS
 from engines.engine import Work
 from engines.events import Failed
 from engines.requests import Request, request_named
@@ -31,15 +29,8 @@ async def work_of(store: Store, job: Job, folder: Path, weight: float) -> Work |
     except (KeyError, TypeError, ValueError, AttributeError):
         log.exception("job %d cannot be read", job.id)
         return Failed(_UNREADABLE(id=job.id, command=job.command), "input")
-    await asyncio.to_thread(_make_room, folder)
+    await asyncio.to_thread(leftovers.make_room, folder)
     return Work(job.id, job.person, request, folder, files, weight)
-
-
-def _make_room(folder: Path) -> None:
-    """The job's own folder: empty, unless what is in it is to be gone on from."""
-    if not leftovers.resumable(folder) and not (folder / PARTS).exists():
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 _NO_FILE = Words(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from bot.many.works import PARTS
 from engines.engine import REPORT
 from engines.serving.attempts import ATTEMPT
 from storage import StorageError
@@ -49,6 +50,13 @@ async def clear(store: Store, busy: Container[int], now: float) -> None:
             continue
         if job.state != "failed" or (job.ended or 0.0) < now - KEPT or not resumable(folder):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def make_room(folder: Path) -> None:
+    """A job's own folder, before it begins: empty, unless what is in it is to be gone on from."""
+    if not resumable(folder) and not (folder / PARTS).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 async def over(store: Store, number: int, folder: Path) -> None:

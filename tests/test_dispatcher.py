@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,6 @@ from engines.words import Words
 from storage import Full
 from storage.jobs import Job
 from storage.store import Store
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with await Store.open(tmp_path) as store:
-        yield store
 
 
 class Ear:
@@ -62,6 +57,9 @@ class Script:
 
     def room(self, *, newcomers: bool = False) -> int:
         return max(0, self.slots * (2 if newcomers else 1) - self.inside)
+
+    def hold(self, job: int) -> None:
+        pass
 
     async def run(self, work: Work) -> AsyncGenerator[Event, None]:
         self.inside += 1
@@ -354,3 +352,65 @@ def test_the_time_left_goes_by_the_steps_made() -> None:
     assert pace.left(Progress(1, 11), 100.0) is None
     assert pace.left(Progress(6, 11), 110.0) == pytest.approx(10.0)
     assert pace.left(Progress(11, 11), 120.0) == 0.0
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["resumed", "resumed and paused again"])
+async def test_one_resumed_while_it_still_pauses_waits_for_its_own_checkpoint(
+    store: Store, again: bool
+) -> None:
+    written = asyncio.Event()
+
+    async def play(work: Work) -> AsyncGenerator[Event, None]:
+        first = pool.ran == [job.id]
+        try:
+            yield Started("test")
+            if first:
+                await asyncio.Event().wait()
+            yield Finished((picture(work),), 0.5)
+        finally:
+            if first:
+                await written.wait()
+
+    async def pause() -> None:
+        assert await store.jobs.pause(job.id)
+        dispatcher.pause(job.id)
+
+    job, pool = await add_job(store), Script(play)
+    async with running(store, pool) as dispatcher:
+        await until(lambda: pool.ran == [job.id])
+        await pause()
+        assert await store.jobs.resume(job.id)
+        dispatcher.wake()
+        await asyncio.sleep(0.1)
+        assert pool.ran == [job.id], "two runs in one folder"
+        if again:
+            await pause()
+        written.set()
+        now = await ended(store, job)
+        await until(lambda: not dispatcher._tasks)
+        other = await add_job(store, "other")
+        dispatcher.wake()
+        other = await ended(store, other)
+    assert (now.state, other.state) == ("paused" if again else "done", "done")
+    assert pool.ran.count(job.id) == (1 if again else 2)
+
+
+async def test_one_cancelled_before_its_task_takes_its_first_step_leaves_no_seat_taken(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, claim_for = await add_job(store), store.jobs.claim_for
+
+    async def claimed(*args: Any) -> list[Job]:
+        found = await claim_for(*args)
+        if job in [dataclasses.replace(one, state="queued", started=None) for one in found]:
+            await store.jobs.cancel(job.id, now=NOW)
+            asyncio.get_running_loop().call_soon(dispatcher.cancel, job.id)
+        return found
+
+    monkeypatch.setattr(store.jobs, "claim_for", claimed)
+    pool = Script(slots=1)
+    async with running(store, pool) as dispatcher:
+        other = await ended(store, await add_job(store, "other"))
+        await until(lambda: not dispatcher._tasks)
+        assert dispatcher._arriving == set()
+    assert (other.state, pool.ran) == ("done", [other.id])

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from bot.answers.telling import failures_told, notes_told
 from bot.many.assembly import Assembly, assembled
@@ -28,12 +28,19 @@ from engines.serving.serves import NEWCOMERS
 from engines.serving.streams import Stream
 from engines.words import Words
 
-if TYPE_CHECKING:
-    from bot.dispatcher import Pool
-
 log = logging.getLogger(__name__)
 
 PARTS = "parts"  # the folder of finished parts in a job's own
+
+
+class Pool(Protocol):
+    """What a dispatcher needs of `engines.serving.pool.Pool`."""
+
+    def run(self, work: Work) -> AsyncGenerator[Event, None]: ...
+
+    def room(self, *, newcomers: bool = False) -> int: ...
+
+    def hold(self, job: int) -> None: ...
 
 
 @dataclass(slots=True)
