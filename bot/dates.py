@@ -19,18 +19,18 @@ def moment(said: str, now: float, *, end: bool = False) -> float:
     if ago := _AGO.fullmatch(text):
         return now - int(ago[1]) * _HOURS[ago[2]] * 3600.0
     today = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
-    day = today - timedelta(days=_DAYS[text]) if text in _DAYS else _day(text)
-    if day is None:
-        raise Refusal(_NO_DATE(said=said[:40]))
-    return (day + timedelta(days=1 if end else 0)).timestamp()
-
-
-def _day(text: str) -> datetime | None:
-    match = _DATE.fullmatch(text)
     try:
-        return datetime(int(match[1]), int(match[2]), int(match[3])) if match else None
-    except ValueError:  # the 31st of a month of 30 days
-        return None
+        day = today - timedelta(days=_DAYS[text]) if text in _DAYS else _day(text)
+        return (day + timedelta(days=1 if end else 0)).timestamp()
+    except (ValueError, OverflowError):  # also where a calendar ends
+        raise Refusal(_NO_DATE(said=said[:40])) from None
+
+
+def _day(text: str) -> datetime:
+    """Raises `ValueError` for what is no date, the 31st of a month of 30 days too."""
+    if (match := _DATE.fullmatch(text)) is None:
+        raise ValueError(text)
+    return datetime(int(match[1]), int(match[2]), int(match[3]))
 
 
 _NO_DATE = Words(

@@ -11,7 +11,7 @@ from bot.orders import Order, Orders
 from bot.talk import File, Message, Press
 from engines.requests import request_named
 from engines.words import Refusal, Words
-from storage.jobs import Job
+from storage.jobs import OPEN, Job
 
 FILES = 10  # shown at once
 
@@ -28,7 +28,7 @@ class Keeping:
         blobs = self.tools.store.blobs
         results = [r for r in await self.tools.store.results.of(job.id) if blobs.path(r.blob).exists()]
         if not results:
-            raise Refusal(_OPEN(id=job.id) if job.state in ("queued", "running") else _GONE(id=job.id))
+            raise Refusal(_NOT_ENDED(id=job.id) if job.state in OPEN else _GONE(id=job.id))
         alt = cut(harmless(" ".join(str(job.request.get("prompt") or "").split())), 200)
         files = [File(blobs.path(r.blob), r.name, alt or f"#{job.id} {job.command}") for r in results]
         words = _SHOWN(id=job.id, command=job.command)
@@ -66,7 +66,7 @@ class Keeping:
 
 _SHOWN = Words("#{id} {command}", "#{id} {command}")
 _SOME = Words("(the first {n} of {all})", "({all}개 중 처음 {n}개)")
-_OPEN = Words("#{id} has not ended yet.", "#{id} 작업은 아직 끝나지 않았습니다.")
+_NOT_ENDED = Words("#{id} has not ended yet.", "#{id} 작업은 아직 끝나지 않았습니다.")
 _GONE = Words(
     "The results of #{id} are no longer stored. “Re-run” makes them again.",
     "#{id} 작업의 결과가 더 이상 저장되어 있지 않습니다. “다시 실행”으로 새로 만들 수 있습니다.",

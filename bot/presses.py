@@ -37,7 +37,7 @@ from engines.requests import (
     request_named,
 )
 from engines.words import Refusal, Words
-from storage.jobs import Job
+from storage.jobs import OPEN, Job
 from storage.results import Result
 
 VARIED = 0.6  # strength of a variation
@@ -152,7 +152,7 @@ class Presses:
         """The results go first: once they are gone nothing can show them again."""
         if job.person != press.person.id and not press.person.admin:
             raise Refusal(_NOT_YOURS(id=job.id))
-        if job.state in ("queued", "running"):
+        if job.state in OPEN:
             raise Refusal(_NOT_OVER(id=job.id))
         await self.tools.store.history.delete(job.id, self.tools.clock())
         await self.tools.outbox.take_back(job.id)

@@ -24,6 +24,8 @@ from storage.job_ends import CRASHES as CRASHES
 from storage.results import NewResult
 from storage.speeds import Speed
 
+OPEN = ("queued", "running", "paused")  # states of a job that has not ended
+
 
 class Jobs:
     def __init__(self, database: Database, blobs: Blobs) -> None:
@@ -165,8 +167,7 @@ class Jobs:
 
     async def cancel(self, id: int, *, now: float) -> Job | None:
         """`queued | running | paused → cancelled` with the answer to deliver; None if it had ended already."""
-        expected = ("queued", "running", "paused")
-        return await self._database.write(lambda db: job_ends.end(db, id, "cancelled", expected, now))
+        return await self._database.write(lambda db: job_ends.end(db, id, "cancelled", OPEN, now))
 
     async def pause(self, id: int) -> Job | None:
         """`queued | running → paused`; None if it was neither. Nobody claims it until it is resumed."""

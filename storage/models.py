@@ -28,7 +28,7 @@ WHERE command = 'train' AND json_extract(request, '$.save_as') = :name AND creat
     AND (ended IS NULL OR ended >= :written - 60)
 ORDER BY id DESC LIMIT 1
 """
-OPEN = "SELECT id, state, request FROM jobs WHERE state IN ('queued', 'running') ORDER BY id"
+OPEN = "SELECT id, state, request FROM jobs WHERE state IN ('queued', 'running', 'paused') ORDER BY id"
 
 
 @dataclass(frozen=True, slots=True)

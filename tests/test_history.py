@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 from chat import add_job
-from desk_world import BOSS, HERE, KIM, LEE, Sent, World, mask, opened, picture_reader, png
+from desk_world import BOSS, HERE, KIM, LEE, Sent, World, mask, opened, png
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,12 +26,6 @@ from storage.store import DATABASE, Store
 
 DAY = 86400.0
 NOW = datetime(2026, 11, 22, 15, 30).timestamp()
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as reader:
-        yield reader
 
 
 @pytest.fixture
@@ -116,8 +110,9 @@ def test_dates_are_days_of_the_studios_clock() -> None:
     assert moment("today", NOW) == NOW - 15.5 * 3600
     assert moment("today", NOW, end=True) == NOW + 8.5 * 3600
     assert moment("12시간", NOW) == NOW - 12 * 3600
-    with pytest.raises(Refusal):
-        moment("2026-02-30", NOW)
+    for none in ("2026-02-30", "9999-12-31"):  # after the last day there is none
+        with pytest.raises(Refusal, match="is no date"):
+            moment(none, NOW, end=True)
 
 
 async def test_what_was_asked_here_is_seen_here_by_all_and_nowhere_else(world: World) -> None:
@@ -145,6 +140,16 @@ async def test_an_entry_is_shown_and_run_again_as_it_was(world: World) -> None:
     again = await world.say("/history do:rerun job:1")
     assert again.kind == "accepted"
     assert (await world.job(again.job)).request == (await world.job(1)).request
+
+
+async def test_what_is_paused_has_not_ended(world: World) -> None:
+    await world.say("/txt2img nut")
+    await world.store.jobs.pause(1)
+    assert [b.action for b in (await world.say("/history")).buttons][-1] == "cancel"
+    for action in ("show", "delete"):
+        assert (await world.press(action, 1)).text.startswith("#1 has not ended yet")
+    assert world.outbox.told == ["wake"], "its message is not taken away"
+    assert (await world.say("/cancel")).text == "Cancelled #1."
 
 
 async def test_a_bookmark_is_ones_own_and_goes_off_again(world: World) -> None:

@@ -7,17 +7,15 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from desk_world import BOSS, HERE, KIM, LEE, Sent, World, mask, opened, picture_reader, png
+from desk_world import BOSS, HERE, KIM, LEE, Sent, World, mask, png
 from safetensors.numpy import save_file
 
 from bot.models.buttons import after_training
-from bot.pictures.reading import PictureReader
 from bot.talk import Limits, Message, Person, Place
 from engines.models import catalogue
 from engines.requests import Compare
@@ -32,18 +30,6 @@ CONCEPTS = [
     },
     {"name": "dent", "instance_prompt": "a photo of a nut with a dent", "class_prompt": "a photo of a nut"},
 ]
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as one:
-        yield one
-
-
-@pytest.fixture
-async def world(tmp_path: Path, reader: PictureReader) -> AsyncIterator[World]:
-    async with opened(tmp_path, reader) as one:
-        yield one
 
 
 def folder(world: World) -> Path:
@@ -195,6 +181,9 @@ async def test_who_may_not_and_when_not(world: World) -> None:
     job = await world.say('/inpaint "x" model:nut', Sent("a.png", png()), Sent("m.png", mask()))
     busy = await world.say("/models action:delete name:nut sure:yes")
     assert f"needed by job #{job.job}" in busy.text
+    await world.store.jobs.pause(job.job)
+    assert (await world.say("/models action:delete name:nut sure:yes")).text == busy.text, "a paused one, too"
+    await world.store.jobs.resume(job.job)
     await world.store.jobs.claim(world.now[0])
     assert f"#{job.job}" in (await world.say("/models action:rename name:nut to:bolt")).text
     assert "nut" in names(await world.say("/models"))

@@ -14,12 +14,11 @@ from bot.talk import Gone, Limits, Message, Place, Platform, TooLarge, Unreachab
 from bot.waiting import Forecast
 from engines.events import Progress
 from storage.deliveries import Delivery
-from storage.jobs import Job
+from storage.jobs import OPEN, Job
 from storage.store import Store
 
 log = logging.getLogger(__name__)
 
-OPEN = ("queued", "running", "paused")  # states of a job whose message lives
 IDLE = 60.0  # seconds without news after which a painter goes home
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bot.answers import replies
 from bot.answers.interrogated import is_words
-from bot.answers.living import OPEN, Living, becomes
+from bot.answers.living import Living, becomes
 from bot.many.bundles import pack, tighter
 from bot.many.parcel import Shrink
 from bot.talk import Gone, Limits, Message, Place, Platform, TooLarge, Unreachable
@@ -27,7 +27,7 @@ from bot.waiting import Forecast
 from engines.events import Progress
 from storage import StorageError
 from storage.deliveries import Delivery
-from storage.jobs import Job
+from storage.jobs import OPEN, Job
 from storage.store import Store
 
 log = logging.getLogger(__name__)

@@ -17,6 +17,7 @@ from bot.training import replies as training_replies
 from engines.events import Progress
 from engines.requests import MENU
 from engines.words import Words, alike, dotted
+from storage.jobs import OPEN
 
 if TYPE_CHECKING:
     from storage.jobs import Job
@@ -180,7 +181,7 @@ def _living(
     job: Job, kind: Any, head: Words, drawn: Bar | None, preview: bytes | None, *, buttons: bool = True
 ) -> Message:
     prompt = cut(" ".join(_prompt(job).split()), 200)
-    open_still = buttons and job.state in ("queued", "running", "paused")
+    open_still = buttons and job.state in OPEN
     actions: tuple[Action, ...] = ("cancel", "overlay") if _asks(job, "mask") else ("cancel",)
     if job.command == training_replies.TRAINING and job.state != "queued":
         actions = ("resume" if job.state == "paused" else "pause", "cancel")

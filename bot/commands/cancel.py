@@ -9,6 +9,7 @@ from bot.commands.command import Command, Tools, say
 from bot.talk import Invocation, Message, Person
 from engines.fields import job_number
 from engines.words import Refusal, Words
+from storage.jobs import OPEN
 
 if TYPE_CHECKING:
     from storage.jobs import Job
@@ -31,7 +32,7 @@ class Cancel(Command):
     async def answer(self, tools: Tools, said: Invocation) -> Message:
         if self.job:
             return say(said, await cancel(tools, said.person, self.job))
-        mine = await tools.store.jobs.of(said.person.id, states=("queued", "running"), limit=1)
+        mine = await tools.store.jobs.of(said.person.id, states=OPEN, limit=1)
         if not mine:
             raise Refusal(_NONE)
         return say(said, await cancel(tools, said.person, mine[0].id))

@@ -17,6 +17,7 @@ from engines.fields import job_number
 from engines.forms import param
 from engines.words import Language, Refusal, Words
 from storage.history import Entry, Scope, Search, room
+from storage.jobs import OPEN
 
 if TYPE_CHECKING:
     from bot.talk import Person
@@ -185,7 +186,7 @@ def _line(entry: Entry, named: bool) -> Words:
 def _buttons(entry: Entry, person: Person, language: Language) -> list[Button]:
     """Always five, so that on Discord each entry has a row of its own."""
     mine = entry.person == person.id or person.admin
-    last: Action = "use" if not mine else "cancel" if entry.state in ("queued", "running") else "delete"
+    last: Action = "use" if not mine else "cancel" if entry.state in OPEN else "delete"
     acts: tuple[Action, ...] = ("show", "rerun", "recipe", "bookmark", last)
     return [
         Button(

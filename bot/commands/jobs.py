@@ -11,6 +11,7 @@ from bot.locale.markup import code, cut
 from bot.locale.numbers import duration
 from bot.talk import Invocation, Message
 from engines.words import Words
+from storage.jobs import OPEN
 
 if TYPE_CHECKING:
     from storage.jobs import Job
@@ -27,7 +28,7 @@ class Jobs(Command):
     )
 
     async def answer(self, tools: Tools, said: Invocation) -> Message:
-        jobs = await tools.store.jobs.of(said.person.id, states=("queued", "running", "paused"), limit=SHOWN)
+        jobs = await tools.store.jobs.of(said.person.id, states=OPEN, limit=SHOWN)
         if not jobs:
             return say(said, _NONE)
         lines = [await self._line(tools, job) for job in reversed(jobs)]
