@@ -39,8 +39,9 @@ def described(request: Request, seconds: float | None, recipe: Mapping[str, Any]
     said, names = line(request)
     facts = [f"{request.name}"]
     if recipe:
-        if recipe.get("width") and recipe.get("height"):
-            facts.append(f"{recipe['width']}×{recipe['height']}")
+        sides = [recipe.get("width"), recipe.get("height")]
+        if all(isinstance(side, int) and side > 0 for side in sides):
+            facts.append("{}×{}".format(*sides))
         if recipe.get("model"):
             facts.append(code(cut(str(recipe["model"]), 80)))
         if recipe.get("hash"):
@@ -59,7 +60,7 @@ def recipe_message(data: bytes, language: str) -> Message:
         try:
             told = json.loads(texts[OURS])
             request = one_of(told)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, Refusal):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, Refusal):
             raise Refusal(_DAMAGED) from None
         facts = {"command": request.name, "line": line(request)[0]}
         return Message("said", described(request, None, told).of(language), facts=facts)
@@ -71,7 +72,7 @@ def recipe_message(data: bytes, language: str) -> Message:
 def one_of(recipe: Mapping[str, Any]) -> Request:
     """The request that makes this one picture: its own seed, count 1. Nothing in `recipe` is believed.
 
-    Raises `KeyError`, `TypeError`, `ValueError` or `Refusal` for what is no recipe of ours.
+    Raises `KeyError`, `TypeError`, `ValueError`, `OverflowError` or `Refusal` for what is no recipe of ours.
     """
     form = {known.name: known for known in MENU}[recipe["command"]]
     plain = {

@@ -87,12 +87,18 @@ def test_another_tools_recipe_is_shown_as_it_is() -> None:
         (with_text(defect_studio='{"command": "txt2img", "request": {"seed": "x"}}'), "cannot be understood"),
         (with_text(defect_studio='{"command": ["a"], "request": {}}'), "cannot be understood"),
         (with_text(defect_studio="[" * 100_000), "cannot be understood"),
+        (with_text(defect_studio=json.dumps({**RECIPE, "seed": float("inf")})), "cannot be understood"),
     ],
 )
 def test_what_tells_nothing_is_said_so(data: bytes, says: str) -> None:
     with pytest.raises(Refusal) as refused:
         recipe_message(data, "en")
     assert says in refused.value.words.en
+
+
+def test_what_a_recipe_says_of_the_size_is_a_number_or_nothing() -> None:
+    told = {**RECIPE, "width": "[free models](https://example.com)", "height": 48}
+    assert "example.com" not in recipe_message(picture(told), "en").text
 
 
 def test_a_bomb_in_a_text_is_not_unpacked() -> None:
