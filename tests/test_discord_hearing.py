@@ -180,6 +180,23 @@ async def test_a_direct_message_needs_no_mention() -> None:
         assert (said.text, said.language, said.place.private) == ("도움말 /help", "ko", True)
 
 
+async def test_what_discord_itself_tells_in_a_direct_message_is_not_said_to_us() -> None:
+    """Pinning a message makes one: its author is the person, and there is nothing in it."""
+    desk = Desk()
+    async with world(desk) as w:
+        sent = await w.ann.send_dm("/help")
+        payload = {
+            "id": str(sent.id + 1), "channel_id": str(sent.channel.id), "type": discord.MessageType.pins_add.value,
+            "author": {"id": str(w.ann.id), "username": "ann", "discriminator": "0", "avatar": None},
+            "content": "", "timestamp": sent.created_at.isoformat(), "edited_timestamp": None, "tts": False,
+            "mention_everyone": False, "mentions": [], "mention_roles": [], "attachments": [], "embeds": [],
+            "pinned": False, "components": [],
+        }  # fmt: skip
+        w.env.bot._connection.parse_message_create(payload)
+        await w.env.settle()
+        assert [said.text for said in desk.heard] == ["/help"]
+
+
 async def test_bots_are_not_heard() -> None:
     desk = Desk()
     async with world(desk) as w:

@@ -77,7 +77,10 @@ class Ears(discord.Client):
         await self._while_open(self._interaction(interaction))
 
     async def on_message(self, message: discord.Message) -> None:
-        if not message.author.bot and message.webhook_id is None:
+        from_outside = message.author.bot or message.webhook_id is not None
+        if (
+            not from_outside and not message.is_system()
+        ):  # Discord's own, of a pin for instance, are nobody's words
             await self._while_open(self._message(message))
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
