@@ -3,7 +3,7 @@
 `python -m benchmarks.dreambooth`: a task unseen in pre-training (few_shot.py); each seed draws its own references,
 trains each arm and is one pair in the comparison. Every (arm, seed) is kept under build/dreambooth as soon as it is
 there, so that a run that was stopped goes on; `--arms main` does the four arms without what is left out of the defect
-mode, `--arms tray` what only photos larger than the model can show: the crops. Figures in
+mode, `--arms tray` what only photos larger than the model can show: the crops; `--kept` trains nothing. Figures in
 benchmarks/results/dreambooth-METHOD.json, the arms' pictures side by side in build/dreambooth/…/sheet.png.
 `python -m benchmarks.dreambooth concepts`: what a step costs with ten concepts.
 """
@@ -53,6 +53,7 @@ def asked() -> argparse.Namespace:
     told = argparse.ArgumentParser(description=__doc__)
     told.add_argument("part", nargs="?", choices=("arms", "concepts"), default="arms")
     told.add_argument("--arms", choices=("main", "all", "tray"), default="all")
+    told.add_argument("--kept", action="store_true", help="report what is on the disk, train nothing")
     told.add_argument("--seeds", type=int, default=6)
     told.add_argument("--steps", type=int, default=600)
     told.add_argument("--photos", type=int, default=6, help="pictures judged a kind")
@@ -84,11 +85,12 @@ def main() -> None:
         console.print("ceiling", limits)
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
         for part in (main, {name: more for name, more in arms.items() if name not in main}):
-            for seed in range(scale.seeds):
-                for name, more in part.items():
+            for seed, (name, more) in itertools.product(range(scale.seeds), part.items()):
+                if scale.kept(name, seed).exists() or not said.kept:
                     found[name].append(arm(house, own, name, more, seed, scale))
                     console.print(seed, name, {kind: found[name][-1][kind]["right"] for kind in KINDS})
-    console.print(sheet(list(arms), 0, scale))
+    found = {name: all for name, all in found.items() if all}
+    console.print(sheet(list(found), 0, scale))
     keep(f"dreambooth-{scale.method}" + "-tray" * tray, report(found, kinds, limits, scale))
 
 
@@ -105,7 +107,7 @@ def report(
         for what in ("right", "background", "diversity", "copies")
     }
     gaps = {
-        f"defect − {name}": compared(shares["defect"], other)
+        f"defect − {name}": compared(shares["defect"][: len(other)], other)
         for name, other in shares.items()
         if name != "defect"
     }
