@@ -30,11 +30,6 @@ SELECT {_COLUMNS} FROM deliveries
 WHERE state IN ('pending', 'sending') AND platform = ? AND due <= ?
 ORDER BY due, job, kind DESC LIMIT ?
 """
-DUE_ANYWHERE = f"""
-SELECT {_COLUMNS} FROM deliveries
-WHERE state IN ('pending', 'sending') AND due <= ?
-ORDER BY due, job, kind DESC LIMIT ?
-"""
 NEXT = """
 SELECT min(due) FROM deliveries
 WHERE state IN ('pending', 'sending') AND platform = ? AND due > ?
@@ -78,18 +73,9 @@ class Deliveries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def due(self, now: float, limit: int = 50, platform: str | None = None) -> list[Delivery]:
-        """What should be said now, the longest waiting first, a job's status before its result."""
-        query, values = (DUE_ANYWHERE, (now, limit)) if platform is None else (DUE, (platform, now, limit))
-        rows = await self._database.read(lambda db: db.execute(query, values).fetchall())
-        return [delivery_of(row) for row in rows]
-
-    async def next(self, now: float, platform: str) -> float | None:
-        """When the next one after `now` falls due."""
-        return (await self.look(now, 0, platform))[1]
-
     async def look(self, now: float, limit: int, platform: str) -> tuple[list[Delivery], float | None]:
-        """What should be said now on a platform (see `due`), and when the next one after that falls due."""
+        """What should be said now on a platform, the longest waiting first, a job's status before its result; and when
+        the next one after that falls due."""
 
         def looked(db: sqlite3.Connection) -> tuple[list[sqlite3.Row], float | None]:
             rows = db.execute(DUE, (platform, now, limit)).fetchall()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -164,24 +164,6 @@ def indexed(command: str, request: dict[str, Any], inputs: Sequence[str]) -> str
     """What a search looks at: all the text of a request except blob names."""
     said = [value for value in request.values() if isinstance(value, str) and value not in inputs]
     return folded(" ".join([command, *said]))
-
-
-def where(
-    person: str, *, states: Iterable[str] | None, words: str, before: int | None
-) -> tuple[str, list[Any]]:
-    """An SQL condition and its values: this person's jobs in `states`, with all the words, older than `before`."""
-    wanted, values = ["person = ?"], [person]
-    terms: list[tuple[str, list[Any]]] = []
-    if states is not None:
-        listed = list(states)
-        terms.append((f"state IN ({', '.join('?' * len(listed))})", listed))
-    terms += [(r"words LIKE ? ESCAPE '\'", [_like(word)]) for word in folded(words).split()]
-    if before is not None:
-        terms.append(("id < ?", [before]))
-    for term, more in terms:
-        wanted.append(term)
-        values += more
-    return " AND ".join(wanted), values
 
 
 def _match(column: str, owned: str, words: Sequence[str]) -> str:

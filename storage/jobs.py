@@ -201,18 +201,9 @@ class Jobs:
         """The queued jobs, in the order in which they would be claimed now."""
         return await self._list(sql.LINE, limit)
 
-    async def of(
-        self,
-        person: str,
-        *,
-        states: Iterable[str] | None = None,
-        words: str = "",
-        limit: int = 20,
-        before: int | None = None,
-    ) -> list[Job]:
-        """A person's jobs, newest first: in these states, with all these words, older than job `before`."""
-        condition, values = history.where(person, states=states, words=words, before=before)
-        return await self._list(sql.of(condition, by_state=states is not None), *values, limit)
+    async def of(self, person: str, *, states: Iterable[str], limit: int = 20) -> list[Job]:
+        """A person's jobs in these states, newest first."""
+        return await self._list(sql.OF, person, _json(list(states)), limit)
 
     async def queued(self) -> int:
         return await self._count(sql.QUEUED)

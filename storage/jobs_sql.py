@@ -68,9 +68,8 @@ WHERE other.state = 'queued' AND (other.turn, other.id) < (mine.turn, mine.id)
 LINE = f"SELECT {COLUMNS} FROM jobs WHERE state = 'queued' ORDER BY turn, id LIMIT ?"
 QUEUED = "SELECT count(*) FROM jobs INDEXED BY jobs_in_line WHERE state = 'queued'"
 RUNNING = f"SELECT {COLUMNS} FROM jobs WHERE state = 'running' ORDER BY turn, id"
-
-
-def of(condition: str, *, by_state: bool) -> str:
-    """A person's jobs. Few are in a state that is asked for, so they are sorted; all are read in the index's order."""
-    order = "+id" if by_state else "id"  # the plus keeps the planner from an index that has the order alone
-    return f"SELECT {COLUMNS} FROM jobs WHERE {condition} ORDER BY {order} DESC LIMIT ?"
+# Few are in a state that is asked for, so they are sorted; the plus keeps the planner from an index that has the order
+# alone.
+OF = f"""
+SELECT {COLUMNS} FROM jobs WHERE person = ? AND state IN (SELECT value FROM json_each(?)) ORDER BY +id DESC LIMIT ?
+"""

@@ -11,9 +11,6 @@ from storage.database import Database
 LANGUAGE = "SELECT language FROM people WHERE person = ?"
 LAST_INPUT = "SELECT last_input FROM people WHERE person = ?"
 FACT = "SELECT value FROM facts WHERE person = ? AND key = ?"
-NAME = (
-    "INSERT INTO people (person, name) VALUES (?, ?) ON CONFLICT (person) DO UPDATE SET name = excluded.name"
-)
 SET_LANGUAGE = """
 INSERT INTO people (person, language) VALUES (?, ?) ON CONFLICT (person) DO UPDATE SET language = excluded.language
 """
@@ -29,9 +26,6 @@ class People:
     def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database = database
         self._blobs = blobs
-
-    async def remember(self, person: str, name: str) -> None:
-        await self._write(NAME, person, name)
 
     async def language(self, person: str) -> str | None:
         """The language the person chose, if they did."""

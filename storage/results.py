@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from storage.blobs import Blobs
 from storage.database import Database
 
 ADD = "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 OF = "SELECT job, number, blob, name, media, recipe, width, height FROM results WHERE job = ? ORDER BY number"
-DELETE = "DELETE FROM results WHERE job = ? RETURNING blob"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +49,9 @@ def _result(row: sqlite3.Row) -> Result:
 
 
 class Results:
-    def __init__(self, database: Database, blobs: Blobs) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._blobs = blobs
 
     async def of(self, job: int) -> list[Result]:
         rows = await self._database.read(lambda db: db.execute(OF, (job,)).fetchall())
         return [_result(row) for row in rows]
-
-    async def delete(self, job: int, now: float) -> int:
-        """Forget a job's results; the files go too where nothing else uses them. How many were forgotten."""
-        rows = await self._database.write(lambda db: db.execute(DELETE, (job,)).fetchall())
-        await self._blobs.drop({row[0] for row in rows}, now)
-        return len(rows)

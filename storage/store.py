@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from storage import Locked, StorageError, database
+from storage import Locked, StorageError
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.deliveries import Deliveries
@@ -37,7 +37,7 @@ class Store:
         self.jobs = Jobs(db, self.blobs)
         self.deliveries = Deliveries(db)
         self.drafts = Drafts(db, self.blobs)
-        self.results = Results(db, self.blobs)
+        self.results = Results(db)
         self.people = People(db, self.blobs)
         self.models = Models(db)
         self.history = History(db, self.blobs)
@@ -61,10 +61,6 @@ class Store:
         except BaseException:
             os.close(lock)
             raise
-
-    async def backup(self, path: Path) -> None:
-        """Copy the database to a file, in full use."""
-        await database.backup(self.database.path, path)
 
     async def close(self) -> None:
         if self._lock is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bot.talk import Gone, Limits, Message, Place, TooLarge, Unreachable
+from storage.deliveries import Deliveries, Delivery
 from storage.jobs import Job
 from storage.store import Store
 
@@ -129,3 +130,8 @@ def flaky(rng: random.Random) -> Callable[[str, str], Exception | None]:
 
 def _files(message: Message) -> list[tuple[str, int]]:
     return [(file.name, file.path.stat().st_size) for file in message.files]
+
+
+async def due(rows: Deliveries, now: float, platform: str = "chat", limit: int = 50) -> list[Delivery]:
+    """What should be said there now."""
+    return (await rows.look(now, limit, platform))[0]

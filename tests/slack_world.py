@@ -16,11 +16,13 @@ from bot.admission import DeskSettings
 from bot.answers.outbox import Outbox
 from bot.desk import Desk
 from bot.dispatcher import Dispatcher
+from bot.leftovers import OVER
 from bot.pictures.reading import PictureReader
 from bot.platforms.slack import Slack
 from engines.engine import Work
 from engines.events import Artifact, Event, Finished, Progress, Started
 from engines.models import catalogue
+from storage.jobs import OPEN
 from storage.store import Store
 from tests.loopback.slack import SlackServer
 
@@ -89,7 +91,7 @@ class World:
         return (await self.slack.until(found))[0]
 
     async def jobs(self, user: str = "U0KIM") -> list[Any]:
-        return await self.store.jobs.of(f"slack:{self.slack.team}:{user}")
+        return await self.store.jobs.of(f"slack:{self.slack.team}:{user}", states=(*OPEN, *OVER))
 
 
 def pictures(message: dict[str, Any]) -> list[str]:

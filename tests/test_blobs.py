@@ -123,11 +123,11 @@ async def test_deleting_results_takes_the_files_that_nobody_else_uses(store: Sto
         made = [picture(shared), *([picture(own)] if key == "a" else [])]
         await store.jobs.finish(job.id, results=made, notes=[], seconds=1.0, now=NOW)
     later = time.time() + 3600
-    assert await store.results.delete(1, later) == 2
+    assert await store.history.delete(1, later) == 2
     assert await store.results.of(1) == []
     assert not store.blobs.path(own).exists()
     assert store.blobs.path(shared).exists()
-    assert await store.results.delete(1, later) == 0
+    assert await store.history.delete(1, later) == 0
 
 
 async def test_nobody_can_choose_a_blob_that_is_not_there(store: Store) -> None:
@@ -181,7 +181,7 @@ class Shelf(RuleBasedStateMachine):
 
     @rule(job=st.integers(1, 10))
     def delete(self, job: int) -> None:
-        self.do(self.store.results.delete(job, time.time()))
+        self.do(self.store.history.delete(job, time.time()))
 
     @rule()
     def sweep(self) -> None:

@@ -6,9 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from chat import NOW, add_job
+from chat import NOW, add_job, due
 
-from storage import Missing, history, jobs_sql, usage
+from storage import Missing, jobs_sql, usage
+from storage.history import Search
 from storage.jobs import Job
 from storage.results import NewResult
 from storage.store import Store
@@ -26,7 +27,7 @@ async def test_the_same_saying_twice_is_one_job(store: Store) -> None:
     assert (fresh, stale) == (True, False)
     assert again == first
     assert other.id != first.id
-    assert len(await store.deliveries.due(NOW + 100)) == 2
+    assert len(await due(store.deliveries, NOW + 100)) == 2
 
 
 def _saying(key: str) -> dict[str, Any]:
@@ -187,8 +188,12 @@ async def test_a_result_without_its_file_ends_nothing(store: Store) -> None:
 
 
 async def test_history_is_found_by_words(store: Store) -> None:
-    async def of(**how: Any) -> list[int]:
-        return [job.id for job in await store.jobs.of("chat:kim", **how)]
+    async def of(words: str = "", limit: int = 20, offset: int = 0) -> list[int]:
+        search = Search("chat:kim", words=words)
+        return [entry.id for entry in await store.history.find(search, limit=limit, offset=offset)]
+
+    async def in_state(*states: str) -> list[int]:
+        return [job.id for job in await store.jobs.of("chat:kim", states=states)]
 
     nut = await add_job(store, "1", request={"prompt": "A scratched metal NUT"})
     tile = await add_job(store, "2", request={"prompt": "타일에 긁힘이 있는 사진", "model": "embedded"})
@@ -201,17 +206,17 @@ async def test_history_is_found_by_words(store: Store) -> None:
     assert await of(words="l_c") == [odd.id]
     assert await of(words="l%c") == []
     assert await of(words="img2img") == [odd.id]
-    assert await of(limit=1, before=odd.id) == [tile.id]
+    assert await of(limit=1, offset=1) == [tile.id]
     await store.jobs.cancel(tile.id, now=NOW)
-    assert await of(states=["cancelled"]) == [tile.id]
-    assert await of(states=["queued"], words="nut") == [nut.id]
-    assert await of(states=[]) == []
+    assert await in_state("cancelled") == [tile.id]
+    assert await in_state("queued") == [odd.id, nut.id]
+    assert await in_state() == []
 
 
 async def test_blob_names_are_no_words(store: Store) -> None:
     blob = await store.blobs.put(b"photo")
     await add_job(store, request={"prompt": "x", "image": blob}, inputs=[blob])
-    assert await store.jobs.of("chat:kim", words=blob[:6]) == []
+    assert await store.history.find(Search("chat:kim", words=blob[:6]), limit=20) == []
 
 
 @pytest.mark.parametrize(
@@ -245,9 +250,9 @@ async def test_what_one_has_open_is_counted_by_the_short_indexes(store: Store, o
 
 
 async def test_what_a_person_has_open_is_read_through_an_index(store: Store) -> None:
-    condition, values = history.where("p", states=("queued", "running"), words="", before=None)
-    query = f"EXPLAIN QUERY PLAN {jobs_sql.of(condition, by_state=True)}"
-    plan = await store.database.read(lambda db: [row["detail"] for row in db.execute(query, [*values, 20])])
+    values = ("p", '["queued", "running"]', 20)
+    query = f"EXPLAIN QUERY PLAN {jobs_sql.OF}"
+    plan = await store.database.read(lambda db: [row["detail"] for row in db.execute(query, values)])
     assert any("jobs_of_person_by_state (person=? AND state=?" in line for line in plan), plan
 
 

@@ -162,7 +162,7 @@ async def test_a_backup_is_whole_while_others_write(tmp_path: Path) -> None:
 
         writing = asyncio.create_task(write())
         await asyncio.sleep(0.05)
-        await store.backup(tmp_path / "copy.db")
+        await database.backup(tmp_path / "data" / "studio.db", tmp_path / "copy.db")
         await database.backup(tmp_path / "data" / "studio.db", tmp_path / "copy2.db")
         await writing
     for name in ("copy.db", "copy2.db"):
@@ -211,7 +211,6 @@ async def test_people_are_remembered(tmp_path: Path) -> None:
         people = store.people
         assert await people.language("p") is None
         await people.set_language("p", "ko")
-        await people.remember("p", "Kim")
         blob = await store.blobs.put(b"a picture")
         await people.set_last_input("p", blob)
         await people.put("p", "preset", "fine")
