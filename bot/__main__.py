@@ -91,7 +91,7 @@ def run(config: ConfigPath = None) -> None:
             "Neither Discord nor Slack is configured: set DISCORD_TOKEN, or SLACK_BOT_TOKEN and SLACK_APP_TOKEN "
             "(or the same in the config file). `defect-studio console` needs no token.\n"
             "Discord도 Slack도 설정되지 않았습니다. DISCORD_TOKEN, 또는 SLACK_BOT_TOKEN과 SLACK_APP_TOKEN을 "
-            "설정해 주세요. `defect-studio console`은 토큰 없이 쓸 수 있습니다.",
+            "설정해 주십시오. `defect-studio console`은 토큰 없이 쓸 수 있습니다.",
             highlight=False,
             markup=False,
         )

@@ -65,5 +65,5 @@ _NO_NETWORK = Words(
 _DONE = Words("Done. The pictures are in {folder}.", "끝났습니다. 그림은 {folder}에 있습니다.")
 _FAILED = Words(
     "The demo did not finish; the sentence above says why.",
-    "데모를 마치지 못했습니다. 이유는 위의 문장을 보세요.",
+    "데모를 마치지 못했습니다. 이유는 위의 문장을 봐 주십시오.",
 )

@@ -183,7 +183,7 @@ _NO_FILES = Words(
 )
 _EMPTY = Words("`{field}` has no value.", "`{field}` 값이 없습니다.")
 _UNKNOWN = Words("No command has an option {said}.", "{said} 옵션이 있는 명령이 없습니다.")
-_NEAREST = Words("Did you mean `{near}`?", "혹시 `{near}`인가요?")
+_NEAREST = Words("Did you mean `{near}`?", "혹시 `{near}`입니까?")
 _HELP = Words("`/help txt2img` shows what there is.", "`/help txt2img` 로 옵션을 볼 수 있습니다.")
 _USED = Words("From the preset {name}: {options}.", "{name} 프리셋에서 가져온 값: {options}.")
 _UNUSED = Words(

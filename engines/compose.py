@@ -254,13 +254,13 @@ def _by(size: tuple[int, int]) -> str:
 
 _SIZES = Words(
     "The photo is {photo} but the mask is {mask}. Send a mask of the same size.",
-    "사진은 {photo}인데 마스크는 {mask}입니다. 같은 크기의 마스크를 보내 주세요.",
+    "사진은 {photo}인데 마스크는 {mask}입니다. 같은 크기의 마스크를 보내 주십시오.",
 )
 _EMPTY = Words(
     "The mask has nothing white in it, so there is nothing to change. Paint the spot white (or use invert).",
-    "마스크에 흰 부분이 없어 바꿀 곳이 없습니다. 바꿀 곳을 흰색으로 칠하거나 invert(반전)를 쓰세요.",
+    "마스크에 흰 부분이 없어 바꿀 곳이 없습니다. 바꿀 곳을 흰색으로 칠하거나 invert(반전)를 써 주십시오.",
 )
 _GONE = Words(
     "With grow {grow} nothing of the mask is left. Use a value nearer to 0.",
-    "확장 값 {grow}을(를) 적용하면 마스크가 모두 사라집니다. 0에 더 가까운 값을 쓰세요.",
+    "확장 값 {grow}을(를) 적용하면 마스크가 모두 사라집니다. 0에 더 가까운 값을 써 주십시오.",
 )

@@ -239,11 +239,11 @@ def _memory() -> int:
 
 _DTYPE = Words(
     "The number format `{said}` is not known. Choose one of: {known}.",
-    "`{said}`은(는) 알 수 없는 수 형식입니다. 다음 중에서 고르세요: {known}.",
+    "`{said}`은(는) 알 수 없는 수 형식입니다. 다음 중에서 골라 주십시오: {known}.",
 )
 _UNKNOWN = Words(
     "The device `{said}` is not known. Choose auto, cpu, mps, cuda or cuda:0, cuda:1 …",
-    "`{said}`은(는) 알 수 없는 장치입니다. auto, cpu, mps, cuda, cuda:0, cuda:1 … 중에서 고르세요.",
+    "`{said}`은(는) 알 수 없는 장치입니다. auto, cpu, mps, cuda, cuda:0, cuda:1 … 중에서 골라 주십시오.",
 )
 _ABSENT = Words(
     "There is no device `{said}` on this machine. `auto` takes what is there.",

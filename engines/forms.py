@@ -193,7 +193,7 @@ _MISSING = Words(
     "/{command}에는 `{field}` 항목이 필요합니다: {help}",
 )
 _UNKNOWN = Words("/{command} has no option `{said}`.", "/{command}에는 `{said}` 옵션이 없습니다.")
-_NEAREST = Words("Did you mean `{near}`?", "혹시 `{near}`인가요?")
+_NEAREST = Words("Did you mean `{near}`?", "혹시 `{near}`입니까?")
 _FIELDS = Words("It has: {fields}.", "쓸 수 있는 옵션: {fields}.")
 _CUT = Words(
     "`{field}` was cut to its first {limit} characters.", "`{field}` 값을 앞 {limit}자까지만 사용했습니다."
@@ -213,5 +213,5 @@ _NOT_A_FLAG = Words(
 )
 _NOT_A_CHOICE = Words(
     "`{field}` cannot be “{said}”. Choose one of: {choices}.",
-    "`{field}` 값으로 “{said}”은(는) 쓸 수 없습니다. 다음 중에서 고르세요: {choices}.",
+    "`{field}` 값으로 “{said}”은(는) 쓸 수 없습니다. 다음 중에서 골라 주십시오: {choices}.",
 )

@@ -54,7 +54,7 @@ def _there(folder: Path) -> Path:
 OPEN = Words("Ray's token authentication is switched off.", "Ray의 토큰 인증이 꺼져 있습니다.")
 SET_MODE = Words(
     "Set RAY_AUTH_MODE=token on every machine: whoever reaches the cluster can run programs on it.",
-    "모든 컴퓨터에서 RAY_AUTH_MODE=token을 설정해 주세요. 클러스터에 닿는 사람은 누구나 프로그램을 실행할 수 있습니다.",
+    "모든 컴퓨터에서 RAY_AUTH_MODE=token을 설정해 주십시오. 클러스터에 닿는 사람은 누구나 프로그램을 실행할 수 있습니다.",
 )
 HERE = Words(
     "Ray {version}; its cluster is started with the bot, on this machine.",
@@ -62,7 +62,7 @@ HERE = Words(
 )
 START = Words(
     "Start Ray on this machine too (`ray start`), with the cluster's token and the same release of Ray and Python.",
-    "이 컴퓨터에서도 `ray start`를 실행하고, 클러스터의 토큰과 같은 버전의 Ray와 Python을 사용해 주세요.",
+    "이 컴퓨터에서도 `ray start`를 실행하고, 클러스터의 토큰과 같은 버전의 Ray와 Python을 사용해 주십시오.",
 )
 MACHINE = Words(
     "Machine {host} of the cluster: {gpus} GPUs, {cpus} CPUs.",
@@ -74,7 +74,7 @@ BARE = Words(
 )
 INSTALL = Words(
     "Install the same release there, and start Ray from its virtual environment.",
-    "같은 버전을 설치하고 그 가상 환경에서 Ray를 시작해 주세요.",
+    "같은 버전을 설치하고 그 가상 환경에서 Ray를 시작해 주십시오.",
 )
 UNSEEN = Words(
     "Machine {host} of the cluster does not see {folders}.",
@@ -82,5 +82,5 @@ UNSEEN = Words(
 )
 MOUNT = Words(
     "Put the data and models on storage that is mounted at the same path on every machine.",
-    "모든 컴퓨터에서 같은 경로로 연결되는 저장소에 데이터와 모델을 두어 주세요.",
+    "모든 컴퓨터에서 같은 경로로 연결되는 저장소에 데이터와 모델을 두어 주십시오.",
 )

@@ -8,25 +8,25 @@ NO_PLATFORM = Words(
 )
 SET_TOKENS = Words(
     "Set DISCORD_TOKEN, or SLACK_BOT_TOKEN and SLACK_APP_TOKEN, or write them into the config file.",
-    "DISCORD_TOKEN, 또는 SLACK_BOT_TOKEN과 SLACK_APP_TOKEN을 설정하거나 설정 파일에 적어 주세요.",
+    "DISCORD_TOKEN, 또는 SLACK_BOT_TOKEN과 SLACK_APP_TOKEN을 설정하거나 설정 파일에 적어 주십시오.",
 )
 HALF_SLACK = Words("Slack has only one of its two tokens.", "Slack 토큰 두 개 중 하나만 있습니다.")
-SET_TOKEN = Words("Set {name} as well.", "{name}도 설정해 주세요.")
+SET_TOKEN = Words("Set {name} as well.", "{name}도 설정해 주십시오.")
 NO_ANSWER = Words("The platforms could not be asked: {why}.", "플랫폼에 확인하지 못했습니다: {why}.")
 LOOK_AT_NETWORK = Words(
-    "Look at the network, the proxy and api_base.", "네트워크, 프록시, api_base를 확인해 주세요."
+    "Look at the network, the proxy and api_base.", "네트워크, 프록시, api_base를 확인해 주십시오."
 )
 NOT_WRITABLE = Words(
     "The data folder {folder} cannot be written: {why}.", "데이터 폴더 {folder}에 쓸 수 없습니다: {why}."
 )
 CHANGE_FOLDER = Words(
     "Give this user the right to write there, or set `data` to another folder.",
-    "이 사용자에게 쓰기 권한을 주거나 `data`를 다른 폴더로 바꿔 주세요.",
+    "이 사용자에게 쓰기 권한을 주거나 `data`를 다른 폴더로 바꿔 주십시오.",
 )
 FOLDER = Words("Data folder {folder}, {free} GB free.", "데이터 폴더 {folder}, 남은 공간 {free} GB.")
 MAKE_ROOM = Words(
     "Make room on this disk, or set `data` to another one.",
-    "디스크 공간을 비우거나 `data`를 다른 디스크로 바꿔 주세요.",
+    "디스크 공간을 비우거나 `data`를 다른 디스크로 바꿔 주십시오.",
 )
 VERSIONS = Words(
     "Python {python}, SQLite {sqlite}, Pillow {pillow}.",
@@ -34,15 +34,15 @@ VERSIONS = Words(
 )
 NEW_SQLITE = Words(
     "SQLite 3.37 or later is needed: use a newer Python or system.",
-    "SQLite 3.37 이상이 필요합니다. 더 새로운 Python이나 시스템을 사용해 주세요.",
+    "SQLite 3.37 이상이 필요합니다. 더 새로운 Python이나 시스템을 사용해 주십시오.",
 )
 NEW_PILLOW = Words(
     "Pillow 13 or later is needed: install the pinned requirements again with `make setup`.",
-    "Pillow 13 이상이 필요합니다. `make setup`으로 고정된 패키지를 다시 설치해 주세요.",
+    "Pillow 13 이상이 필요합니다. `make setup`으로 고정된 패키지를 다시 설치해 주십시오.",
 )
 DECODER = Words("Pictures are unpacked in their own process.", "사진은 별도 프로세스에서 풉니다.")
 NO_DECODER = Words("Pictures cannot be unpacked: {why}", "사진을 풀 수 없습니다: {why}")
-MORE_MEMORY = Words("Raise `limits.decoder_mb`.", "`limits.decoder_mb` 값을 높여 주세요.")
+MORE_MEMORY = Words("Raise `limits.decoder_mb`.", "`limits.decoder_mb` 값을 높여 주십시오.")
 DEVICE = Words(
     "Device {name}: {label}, {memory}, {dtype}.", "장치 {name}: {label}, 메모리 {memory}, 형식 {dtype}."
 )
@@ -60,22 +60,22 @@ BFLOAT16 = Words(
 TORCH_CANNOT = Words("This torch cannot use it.", "지금 설치된 torch로는 쓸 수 없습니다.")
 NEW_TORCH = Words(
     'Install the torch build for this device\'s driver, or set `engines.devices` to ["cpu"].',
-    '장치 드라이버에 맞는 torch를 설치하거나 `engines.devices`를 ["cpu"]로 바꿔 주세요.',
+    '장치 드라이버에 맞는 torch를 설치하거나 `engines.devices`를 ["cpu"]로 바꿔 주십시오.',
 )
 DAMAGED = Words("The model {name} is damaged: {files}.", "{name} 모델의 파일이 손상되었습니다: {files}.")
 GET_AGAIN = Words(
     "Delete its folder and fetch it again with `defect-studio models fetch`.",
-    "폴더를 지우고 `defect-studio models fetch`로 다시 받아 주세요.",
+    "폴더를 지우고 `defect-studio models fetch`로 다시 받아 주십시오.",
 )
-CHANGE_DEVICES = Words("Change `engines.devices`.", "`engines.devices`를 바꿔 주세요.")
-CHANGE_MODEL = Words("Change `models.{kind}`.", "`models.{kind}`을(를) 바꿔 주세요.")
+CHANGE_DEVICES = Words("Change `engines.devices`.", "`engines.devices`를 바꿔 주십시오.")
+CHANGE_MODEL = Words("Change `models.{kind}`.", "`models.{kind}`을(를) 바꿔 주십시오.")
 NOT_HERE = Words(
     "The model {name}, used for {kind}, is not on this disk ({size}).",
     "{kind}에 쓰는 {name} 모델이 이 디스크에 없습니다 ({size}).",
 )
 FETCH = Words(
     "It is fetched when first asked for; `defect-studio models fetch {name}` does it now.",
-    "처음 요청할 때 내려받습니다. 지금 받으려면 `defect-studio models fetch {name}` 명령을 쓰세요.",
+    "처음 요청할 때 내려받습니다. 지금 받으려면 `defect-studio models fetch {name}` 명령을 써 주십시오.",
 )
 LICENCE = Words(
     "Model {name}, {size}, sha256 {hash}…: {licence}.", "{name} 모델, {size}, sha256 {hash}…: {licence}."
@@ -86,5 +86,5 @@ NO_LICENCE = Words(
 )
 READ_LICENCE = Words(
     "Read it where the model came from before its pictures are sold.",
-    "그림을 상업적으로 쓰기 전에 모델을 받은 곳에서 라이선스를 확인해 주세요.",
+    "그림을 상업적으로 쓰기 전에 모델을 받은 곳에서 라이선스를 확인해 주십시오.",
 )

@@ -173,7 +173,7 @@ _FLAT_BOX = Words(
 )
 _BAD_COLOUR = Words(
     "A colour can be red, orange, yellow, green, cyan, blue, magenta or #rrggbb, not “{said}”.",
-    "색은 빨강, 주황, 노랑, 초록, 청록, 파랑, 자홍 또는 #rrggbb 로 적어 주세요 (입력: “{said}”).",
+    "색은 빨강, 주황, 노랑, 초록, 청록, 파랑, 자홍 또는 #rrggbb 로 적어 주십시오 (입력: “{said}”).",
 )
 _TOO_MANY = Words(
     "A mask can have at most {limit} parts.", "마스크는 최대 {limit}개까지 나누어 적을 수 있습니다."

@@ -16,11 +16,11 @@ MARKS_SEEN = Words(
     "It is not said where to change the photo. A place in it looks painted over: `mask:colour` takes that. "
     "Otherwise give a second picture (white = change) or `mask:box=x,y,w,h`.",
     "사진에서 바꿀 곳이 지정되지 않았습니다. 칠해진 부분이 보이는데, `mask:colour`를 쓰면 그곳을 바꿉니다. "
-    "아니면 두 번째 그림(흰색 = 바꿀 곳)이나 `mask:box=x,y,너비,높이`를 주세요.",
+    "아니면 두 번째 그림(흰색 = 바꿀 곳)이나 `mask:box=x,y,너비,높이`를 주십시오.",
 )
 NOTHING = Words(
     "The mask is empty: nothing in it is white, so nothing would change. Paint the place to change white.",
-    "마스크가 비어 있습니다. 흰 부분이 없어 아무것도 바뀌지 않습니다. 바꿀 곳을 흰색으로 칠해 주세요.",
+    "마스크가 비어 있습니다. 흰 부분이 없어 아무것도 바뀌지 않습니다. 바꿀 곳을 흰색으로 칠해 주십시오.",
 )
 EVERYTHING = Words(
     "The mask is white everywhere: the whole photo will be made anew.",
@@ -30,8 +30,8 @@ OTHER_SHAPE = Words(
     "The photo is {pw} × {ph} pixels but the mask is {mw} × {mh}: they have different shapes.",
     "사진은 {pw} × {ph} 픽셀인데 마스크는 {mw} × {mh} 픽셀이어서 가로세로 비율이 다릅니다.",
 )
-TURN_IT = Words("Turn the mask by 90° and send it again.", "마스크를 90° 돌려서 다시 보내 주세요.")
-FIT_IT = Words("Please send a mask of the photo's size.", "사진과 같은 크기의 마스크를 보내 주세요.")
+TURN_IT = Words("Turn the mask by 90° and send it again.", "마스크를 90° 돌려서 다시 보내 주십시오.")
+FIT_IT = Words("Please send a mask of the photo's size.", "사진과 같은 크기의 마스크를 보내 주십시오.")
 RESIZED = Words(
     "The mask was resized from {mw} × {mh} to the photo's {pw} × {ph} pixels.",
     "마스크 크기를 {mw} × {mh}에서 사진 크기인 {pw} × {ph} 픽셀로 맞추었습니다.",
@@ -73,7 +73,7 @@ BY_COLOURS_AFTER_ALL = Words(
 )
 NO_OBJECT = Words(
     "No object stands out from the background here. Please use `mask:box=x,y,w,h` or a painted mask.",
-    "배경에서 두드러지는 물체를 찾지 못했습니다. `mask:box=x,y,너비,높이`나 직접 칠한 마스크를 써 주세요.",
+    "배경에서 두드러지는 물체를 찾지 못했습니다. `mask:box=x,y,너비,높이`나 직접 칠한 마스크를 써 주십시오.",
 )
 BOX_OUTSIDE = Words(
     "The box {box} lies outside the photo, which is {width} × {height} pixels.",
@@ -89,7 +89,7 @@ NEEDS_PICTURE = Words(
 )
 NOT_TRANSPARENT = Words(
     "Nothing in the picture is transparent. Save it as PNG with the place to change erased, or give another mask.",
-    "그림에 투명한 부분이 없습니다. 바꿀 곳을 지운 PNG로 저장하거나 다른 마스크를 주세요.",
+    "그림에 투명한 부분이 없습니다. 바꿀 곳을 지운 PNG로 저장하거나 다른 마스크를 주십시오.",
 )
 NO_COPY = Words(
     "The second picture is not a painted-over copy of the photo: too much of it differs.",

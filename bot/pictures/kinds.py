@@ -9,16 +9,16 @@ from engines.words import Words
 
 _HEIC_HINT = Words(
     "On an iPhone, choose Settings → Camera → Formats → Most Compatible, or share it as JPEG.",
-    "아이폰에서는 설정 → 카메라 → 포맷 → 높은 호환성을 고르거나 JPEG로 공유해 주세요.",
+    "아이폰에서는 설정 → 카메라 → 포맷 → 높은 호환성을 고르거나 JPEG로 공유해 주십시오.",
 )
 _PAGE_HINT = Words(
-    "Please export the page as a PNG first.", "먼저 해당 페이지를 PNG로 내보낸 뒤 보내 주세요."
+    "Please export the page as a PNG first.", "먼저 해당 페이지를 PNG로 내보낸 뒤 보내 주십시오."
 )
 _FRAME_HINT = Words(
-    "Please send one picture of it as PNG or JPEG.", "그중 한 장면을 PNG나 JPEG로 저장해서 보내 주세요."
+    "Please send one picture of it as PNG or JPEG.", "그중 한 장면을 PNG나 JPEG로 저장해서 보내 주십시오."
 )
-_UNPACK_HINT = Words("Please unpack it and send the pictures.", "압축을 풀어 사진을 보내 주세요.")
-_SAVE_HINT = Words("Please save it as PNG or JPEG.", "PNG나 JPEG로 저장해서 보내 주세요.")
+_UNPACK_HINT = Words("Please unpack it and send the pictures.", "압축을 풀어 사진을 보내 주십시오.")
+_SAVE_HINT = Words("Please save it as PNG or JPEG.", "PNG나 JPEG로 저장해서 보내 주십시오.")
 
 
 def _starts(*prefixes: bytes) -> Callable[[bytes], bool]:

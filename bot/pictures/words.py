@@ -6,17 +6,17 @@ from engines.words import Words
 
 EMPTY = Words(
     "“{name}” is empty (0 bytes). The upload probably broke off; please send it again.",
-    "“{name}” 파일이 비어 있습니다(0바이트). 업로드가 끊긴 것 같으니 다시 보내 주세요.",
+    "“{name}” 파일이 비어 있습니다(0바이트). 업로드가 끊긴 것 같으니 다시 보내 주십시오.",
 )
 TOO_MANY_BYTES = Words(
     "“{name}” is {size}; at most {limit} is accepted. Please send it smaller or as JPEG.",
-    "“{name}” 파일의 크기는 {size}이며, 최대 {limit}까지 받을 수 있습니다. 더 작게 줄이거나 JPEG로 보내 주세요.",
+    "“{name}” 파일의 크기는 {size}이며, 최대 {limit}까지 받을 수 있습니다. 더 작게 줄이거나 JPEG로 보내 주십시오.",
 )
 TOO_MANY_PIXELS = Words(
     "“{name}” has {width} × {height} = {megapixels} megapixels; at most {limit} are accepted. "
     "Please crop it or make it smaller.",
     "“{name}” 사진은 {width} × {height} = {megapixels} 메가픽셀입니다. 최대 {limit} 메가픽셀까지 받을 수 있으니 "
-    "잘라 내거나 줄여서 보내 주세요.",
+    "잘라 내거나 줄여서 보내 주십시오.",
 )
 BOMB = Words(
     "“{name}” claims {width} × {height} pixels in a file of only {size}, so it was not unpacked "
@@ -29,15 +29,15 @@ BOMB_INSIDE = Words(
 )
 TRUNCATED = Words(
     "“{name}” breaks off in the middle: the end of the file is missing. Please send it again.",
-    "“{name}” 파일이 중간에서 끊겨 뒷부분이 없습니다. 다시 보내 주세요.",
+    "“{name}” 파일이 중간에서 끊겨 뒷부분이 없습니다. 다시 보내 주십시오.",
 )
 CORRUPT = Words(
     "“{name}” is damaged and cannot be read. Please save it again as PNG or JPEG and send that.",
-    "“{name}” 파일이 손상되어 읽을 수 없습니다. PNG나 JPEG로 다시 저장해서 보내 주세요.",
+    "“{name}” 파일이 손상되어 읽을 수 없습니다. PNG나 JPEG로 다시 저장해서 보내 주십시오.",
 )
 TEXT = Words(
     "“{name}” is {kind}, not a picture, whatever its name says. Please send PNG, JPEG, WebP, BMP or TIFF.",
-    "“{name}” 파일은 이름과 달리 사진이 아니라 {kind}입니다. PNG, JPEG, WebP, BMP, TIFF 사진을 보내 주세요.",
+    "“{name}” 파일은 이름과 달리 사진이 아니라 {kind}입니다. PNG, JPEG, WebP, BMP, TIFF 사진을 보내 주십시오.",
 )
 FORMAT = Words(
     "“{name}” is a {kind} file; only PNG, JPEG, WebP, BMP and TIFF pictures are accepted.",
@@ -45,7 +45,7 @@ FORMAT = Words(
 )
 UNKNOWN = Words(
     "“{name}” is not a picture in any format known here. Please send PNG, JPEG, WebP, BMP or TIFF.",
-    "“{name}” 파일은 알아볼 수 있는 사진 형식이 아닙니다. PNG, JPEG, WebP, BMP, TIFF 사진을 보내 주세요.",
+    "“{name}” 파일은 알아볼 수 있는 사진 형식이 아닙니다. PNG, JPEG, WebP, BMP, TIFF 사진을 보내 주십시오.",
 )
 FIRST_FRAME = Words(
     "The file holds several pictures; only the first one was used.",
@@ -62,11 +62,11 @@ SCALED = Words(
 )
 TOO_LONG = Words(
     "“{name}” took longer than {seconds} s to read and was given up. Please save it anew as PNG or JPEG.",
-    "“{name}” 파일을 읽는 데 {seconds}초가 넘게 걸려 중단했습니다. PNG나 JPEG로 다시 저장해서 보내 주세요.",
+    "“{name}” 파일을 읽는 데 {seconds}초가 넘게 걸려 중단했습니다. PNG나 JPEG로 다시 저장해서 보내 주십시오.",
 )
 TOO_MUCH_MEMORY = Words(
     "“{name}” takes too much memory to unpack, or broke the decoder. Please make it smaller, or save it anew "
     "as PNG or JPEG.",
     "“{name}” 파일을 푸는 데 메모리가 너무 많이 들거나 디코더가 멈추었습니다. 더 작게 줄이거나 PNG나 JPEG로 다시 "
-    "저장해서 보내 주세요.",
+    "저장해서 보내 주십시오.",
 )

@@ -67,7 +67,7 @@ class LocalFile:
 
 _NO_FILE = Words(
     "The file `{name}` cannot be read: {why}. Check the path after the @.",
-    "`{name}` 파일을 읽을 수 없습니다: {why}. @ 뒤의 경로를 확인해 주세요.",
+    "`{name}` 파일을 읽을 수 없습니다: {why}. @ 뒤의 경로를 확인해 주십시오.",
 )
 _TOO_BIG = Words(
     "The file `{name}` has {size}; at most {limit} are allowed.",

@@ -233,7 +233,7 @@ _NO_ROLE = Words(
 )
 _ABSENT = Words(
     "There is no file {path}. Copy config.example.toml, or leave out -c for the built-in configuration.",
-    "{path} 파일이 없습니다. config.example.toml을 복사해 쓰거나, -c 없이 내장 설정으로 실행해 주세요.",
+    "{path} 파일이 없습니다. config.example.toml을 복사해 쓰거나, -c 없이 내장 설정으로 실행해 주십시오.",
 )
 _UNREADABLE = Words("{path} cannot be read: {why}", "{path} 파일을 읽을 수 없습니다: {why}")
 _NOT_TOML = Words("{path} is not valid TOML: {why}", "{path} 파일은 올바른 TOML이 아닙니다: {why}")

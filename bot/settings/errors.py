@@ -112,7 +112,7 @@ def _bounds(limits: list[Any]) -> tuple[str, str]:
 
 _UNKNOWN_NEAR = Words(
     "{file}: unknown key `{key}`; did you mean `{near}`?",
-    "{file}: `{key}`은(는) 없는 항목입니다. 혹시 `{near}`인가요?",
+    "{file}: `{key}`은(는) 없는 항목입니다. 혹시 `{near}`입니까?",
 )
 _UNKNOWN = Words(
     "{file}: unknown key `{key}`; there are: {known}.",

@@ -173,12 +173,12 @@ def _written(work: Work, request: RemoveBackground, mask: Image.Image, facts: Ma
 
 _NO_FILE = Words(
     "The photo is no longer stored here. Send it again.",
-    "사진이 더 이상 저장되어 있지 않습니다. 다시 보내 주세요.",
+    "사진이 더 이상 저장되어 있지 않습니다. 다시 보내 주십시오.",
 )
 _NOTHING = Words(
     "Hardly anything stood out from the background, so little is left. Try another model, or a photo with a plain "
     "background.",
-    "배경과 구별되는 물체를 거의 찾지 못해 남은 부분이 적습니다. 다른 모델을 쓰거나 배경이 단순한 사진을 사용해 보세요.",
+    "배경과 구별되는 물체를 거의 찾지 못해 남은 부분이 적습니다. 다른 모델을 쓰거나 배경이 단순한 사진을 사용해 보십시오.",
 )
 _ALL = Words(
     "Nearly all of the photo looks like the object, so almost nothing was removed.",

@@ -217,7 +217,7 @@ _DAMAGED = Words(
     "The file of the model `{name}` is not the one it should be (wrong SHA-256), so it is not used. Ask an administrator "
     "to delete it and to run `defect-studio models fetch {name}`.",
     "`{name}` 모델의 파일이 원본과 다르므로(SHA-256 불일치) 사용하지 않습니다. 관리자에게 파일을 지우고 "
-    "`defect-studio models fetch {name}` 명령을 실행해 달라고 요청해 주세요.",
+    "`defect-studio models fetch {name}` 명령을 실행해 달라고 요청해 주십시오.",
 )
 _FOREIGN = Words(
     "The file {file} does not hold the weights of RMBG-1.4.", "{file} 파일은 RMBG-1.4의 가중치가 아닙니다."

@@ -267,13 +267,13 @@ def _running(run: Cleaning) -> Sheet:
 
 _FULL = Words(
     "The mask is white everywhere, so nothing of the photo is left to fill it from. Mark only what shall go.",
-    "마스크가 전부 흰색이어서 채울 때 참고할 부분이 남지 않습니다. 지울 곳만 흰색으로 표시해 주세요.",
+    "마스크가 전부 흰색이어서 채울 때 참고할 부분이 남지 않습니다. 지울 곳만 흰색으로 표시해 주십시오.",
 )
 _FULL_GROWN = Words(
     "Widened by {reach} pixels (grow and feather), the mask covers the whole photo, so nothing is left to fill it from. "
     "Use a smaller `grow` or `feather`.",
     "마스크를 {reach}픽셀(grow와 feather) 넓히면 사진 전체를 덮어 채울 때 참고할 부분이 남지 않습니다. `grow`나 "
-    "`feather` 값을 줄여 주세요.",
+    "`feather` 값을 줄여 주십시오.",
 )
 _COPIED = Words(
     "Part of the mask is wide; `cv2` can only copy the surface nearby there. `model:big-lama` makes up what belongs there.",
@@ -281,9 +281,9 @@ _COPIED = Words(
 )
 _NO_MASK = Words(
     "There is no mask. Attach one (white = take out), give a PNG with transparent parts, or use mask:box=x,y,w,h.",
-    "마스크가 없습니다. 마스크(흰색 = 지울 곳)나 투명한 부분이 있는 PNG를 첨부하거나 mask:box=x,y,w,h를 쓰세요.",
+    "마스크가 없습니다. 마스크(흰색 = 지울 곳)나 투명한 부분이 있는 PNG를 첨부하거나 mask:box=x,y,w,h를 써 주십시오.",
 )
 _NO_FILE = Words(
     "The photo or mask is no longer stored here. Send it again.",
-    "사진이나 마스크가 더 이상 저장되어 있지 않습니다. 다시 보내 주세요.",
+    "사진이나 마스크가 더 이상 저장되어 있지 않습니다. 다시 보내 주십시오.",
 )

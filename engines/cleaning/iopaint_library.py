@@ -89,5 +89,5 @@ def manager(name: str, device: str, file: Path | None = None) -> Any:
 
 _BROKEN = Words(
     "The file of the model `{name}` cannot be loaded by this release of torch. Please tell an administrator.",
-    "`{name}` 모델 파일을 이 버전의 torch로 불러올 수 없습니다. 관리자에게 알려 주세요.",
+    "`{name}` 모델 파일을 이 버전의 torch로 불러올 수 없습니다. 관리자에게 알려 주십시오.",
 )

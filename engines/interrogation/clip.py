@@ -132,5 +132,5 @@ _NOT_SAFE = Words(
 )
 _BROKEN = Words(
     "The model `{name}` cannot be used: its `{file}` is missing or damaged. Put the folder there anew.",
-    "`{name}` 모델을 쓸 수 없습니다. `{file}` 파일이 없거나 손상되었습니다. 폴더를 다시 넣어 주세요.",
+    "`{name}` 모델을 쓸 수 없습니다. `{file}` 파일이 없거나 손상되었습니다. 폴더를 다시 넣어 주십시오.",
 )

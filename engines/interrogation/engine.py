@@ -281,5 +281,5 @@ _SMALL = Words(
 )
 _NO_FILE = Words(
     "The picture is no longer stored here. Send it again.",
-    "그림이 더 이상 저장되어 있지 않습니다. 다시 보내 주세요.",
+    "그림이 더 이상 저장되어 있지 않습니다. 다시 보내 주십시오.",
 )

@@ -42,7 +42,7 @@ _RMBG = Words(
     "NOT for commercial use without an agreement with BRIA AI. For work use `u2netp`, `u2net` or "
     "`isnet-general-use` (Apache-2.0), or `birefnet-general` (MIT) instead.",
     "BRIA AI와 별도로 계약하지 않으면 상업적으로 사용할 수 없습니다. 업무에는 `u2netp`, `u2net`, "
-    "`isnet-general-use`(Apache-2.0)나 `birefnet-general`(MIT)을 대신 사용해 주세요.",
+    "`isnet-general-use`(Apache-2.0)나 `birefnet-general`(MIT)을 대신 사용해 주십시오.",
 )
 
 # The sums are those of the files that the networks' own pages (rembg, IOPaint, BRIA AI) hand out.

@@ -164,16 +164,16 @@ _NOWHERE = Words(
     "The model `{name}` could not be fetched. Tried: {tried}. Look at the network and try again: it goes on where "
     "it stopped. Or put the file into the models folder as `{path}` ({size}, SHA-256 {sum}).",
     "`{name}` 모델을 내려받지 못했습니다. 시도한 곳: {tried}. 네트워크를 확인하고 다시 시도하시면 멈춘 곳부터 이어서 "
-    "받습니다. 또는 파일을 모델 폴더에 `{path}` 이름으로 넣어 주세요 ({size}, SHA-256 {sum}).",
+    "받습니다. 또는 파일을 모델 폴더에 `{path}` 이름으로 넣어 주십시오 ({size}, SHA-256 {sum}).",
 )
 _FULL = Words(
     "There is no room for the model `{name}`: it needs {need}, and the disk of the models folder has {free} left. Make "
     "room there, or set `models.folder` to another disk.",
     "`{name}` 모델을 둘 공간이 없습니다. {need}가 필요한데 모델 폴더의 디스크에는 {free}가 남아 있습니다. 공간을 비우거나 "
-    "`models.folder`를 다른 디스크로 바꿔 주세요.",
+    "`models.folder`를 다른 디스크로 바꿔 주십시오.",
 )
 _WRITE = Words(
     "The model `{name}` could not be kept in the models folder: {why}. Let the studio write there, or change "
     "`models.folder`.",
-    "`{name}` 모델을 모델 폴더에 저장하지 못했습니다: {why}. 쓰기 권한을 주거나 `models.folder`를 바꿔 주세요.",
+    "`{name}` 모델을 모델 폴더에 저장하지 못했습니다: {why}. 쓰기 권한을 주거나 `models.folder`를 바꿔 주십시오.",
 )

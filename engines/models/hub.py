@@ -122,5 +122,5 @@ _UNREACHABLE = Words(
     "The model `{name}` could not be fetched. Tried: {tried}. Without a network it works too: put the model's "
     "folder (with its model_index.json) or its .safetensors file into the models folder as `{folder}`.",
     "`{name}` 모델을 내려받지 못했습니다. 시도한 곳: {tried}. 네트워크 없이도 쓸 수 있습니다: 모델 폴더"
-    "(model_index.json 포함)나 .safetensors 파일을 모델 폴더에 `{folder}` 이름으로 넣어 주세요.",
+    "(model_index.json 포함)나 .safetensors 파일을 모델 폴더에 `{folder}` 이름으로 넣어 주십시오.",
 )

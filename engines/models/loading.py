@@ -275,5 +275,5 @@ _NOT_SAFE = Words(
     "The model `{name}` has no safetensors weights in its `{role}` folder. Other formats can carry programs and "
     "are not loaded; convert it to safetensors first.",
     "`{name}` 모델의 `{role}` 폴더에 safetensors 가중치가 없습니다. 다른 형식은 프로그램을 담을 수 있어 불러오지 "
-    "않습니다. 먼저 safetensors로 변환해 주세요.",
+    "않습니다. 먼저 safetensors로 변환해 주십시오.",
 )

@@ -106,7 +106,7 @@ _TOO_LARGE = Words(
     "The model `{name}` needs {need} of memory, and this device has {have} for models. Choose a smaller model, "
     "or ask an administrator to raise the memory budget.",
     "`{name}` 모델에는 메모리 {need}가 필요하지만 이 장치에서 모델이 쓸 수 있는 메모리는 {have}입니다. "
-    "더 작은 모델을 고르거나 관리자에게 메모리 한도를 늘려 달라고 요청해 주세요.",
+    "더 작은 모델을 고르거나 관리자에게 메모리 한도를 늘려 달라고 요청해 주십시오.",
 )
 _BUSY = Words(
     "The model `{name}` needs {need} of memory; the {have} for models are taken by work in progress.",

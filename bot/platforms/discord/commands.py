@@ -20,7 +20,7 @@ TEXT_MOST = 6000  # characters of a string option
 OPTION_NAME = re.compile(r"[-_'\w]{1,32}")
 AREA = "_area"  # a mask may be a picture or words: `mask` and `mask_area`
 
-USE_AS_INPUT = Words("Use as input", "입력으로 사용")
+USE_AS_INPUT = Words("Use as input", "입력으로 쓰기")
 SHOW_RECIPE = Words("Show recipe", "레시피 보기")
 REMOVE_BACKGROUND = Words("Remove background", "배경 제거")
 INTERROGATE = Words("Interrogate", "그림 설명하기")

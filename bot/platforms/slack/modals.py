@@ -93,9 +93,7 @@ def form_view(
 
 def _inputs(name: str, p: Param, value: Any, language: Language, models: Sequence[str]) -> list[Block]:
     """The block or blocks of one field."""
-    if p.kind == "picture":
-        return [_input(name, p, _files(PHOTOS, ["zip"]), language)]
-    if p.kind == "archive":  # a zip, or the photos themselves
+    if p.kind in ("picture", "archive"):  # a zip, or the photos themselves
         return [_input(name, p, _files(PHOTOS, ["zip"]), language)]
     if p.kind == "mask":
         words = dataclasses.replace(
