@@ -23,7 +23,7 @@ bench: $(READY) ## the benchmarks; results in benchmarks/results
 lint: $(READY) ## ruff and mypy
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 
-check: lint test ## what CI runs
+check: lint test ## both, as a CI would
 
 lock: ## resolve the pinned requirements anew
 	.venv/bin/uv pip compile -q pyproject.toml requirements/extra.txt --extra dev --override requirements/overrides.txt \

@@ -15,6 +15,7 @@ import torch
 from engine_conformance import finished
 from PIL import Image
 
+from engines.cleaning import menders
 from engines.cleaning.engine import Cleaner
 from engines.cleaning.menders import ROLE, Bytes
 from engines.engine import Work
@@ -119,3 +120,12 @@ def opened(made: Artifact) -> Image.Image:
 
 
 SPECKS = [(40, 60, 9, 9), (600, 70, 30, 5), (1120, 200, 12, 40)]  # too far apart for one crop
+
+
+def by_opencv(folder: Path) -> Studio:
+    return Studio(folder, menders.reader(None, "cpu"))
+
+
+def by_lama(folder: Path, network: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
+    known_as(network / "big-lama" / "big-lama.pt", monkeypatch)
+    return Studio(folder, menders.reader(network, "cpu", "big-lama"))

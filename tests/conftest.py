@@ -1,15 +1,19 @@
-"""What tests of many files are given: a store, a reader of pictures, a desk, models to train, one thread of torch."""
+"""What tests of many files are given: a store, a reader of pictures, a desk, models, one thread of torch."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from desk_world import World, opened, picture_reader
 
 from bot.pictures.reading import PictureReader
 from storage.store import Store
+
+if TYPE_CHECKING:
+    from cleanup_world import Studio
 
 
 @pytest.fixture
@@ -33,9 +37,33 @@ async def world(tmp_path: Path, reader: PictureReader) -> AsyncIterator[World]:
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder with a base for pictures and one for inpainting."""
-    import training_world  # only here: it takes seconds to import
+    import training_world  # here, like the others that take seconds to import
 
     return training_world.bases(tmp_path_factory.mktemp("bases"))
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with a big-lama in it that is not the real one."""
+    import cleanup_world
+
+    return cleanup_world.network(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def cv2(tmp_path: Path) -> Studio:
+    """A studio that cleans up by OpenCV."""
+    import cleanup_world
+
+    return cleanup_world.by_opencv(tmp_path)
+
+
+@pytest.fixture
+def lama(tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
+    """One that cleans up by `network`'s."""
+    import cleanup_world
+
+    return cleanup_world.by_lama(tmp_path, network, monkeypatch)
 
 
 @pytest.fixture

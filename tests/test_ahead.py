@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from test_dispatcher import until
+from dispatcher_world import until
 from toy_engine import Count, Toy
 
 from engines.devices import Device

@@ -8,15 +8,14 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-import cleanup_world
 import numpy as np
 import pytest
-from cleanup_world import SPECKS, Studio, known_as, noise, opened
+from cleanup_world import SPECKS, Studio, noise, opened
+from compose_world import MODES, mask_of, photo_of, reach
 from engine_conformance import Conformance, drive, finished
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_compose import MODES, mask_of, photo_of, reach
 from toy_engine import CPU
 
 from engines import compose, recipe
@@ -29,22 +28,6 @@ from engines.serving.pool import Pool
 from engines.words import Refusal
 
 pytestmark = pytest.mark.usefixtures("one_thread_throughout")
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cleanup_world.network(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def cv2(tmp_path: Path) -> Studio:
-    return Studio(tmp_path, menders.reader(None, "cpu"))
-
-
-@pytest.fixture
-def lama(tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
-    known_as(network / "big-lama" / "big-lama.pt", monkeypatch)
-    return Studio(tmp_path, menders.reader(network, "cpu", "big-lama"))
 
 
 class _Common(Conformance):

@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cleanup_world
 import numpy as np
 import pytest
 import torch
 from cleanup_world import Studio, known_as, opened
+from compose_world import mask_of, photo_of
 from engine_conformance import finished
-from test_compose import mask_of, photo_of
 
 from engines.cleaning import iopaint_library, menders
 from engines.cleaning.menders import ROLE
@@ -22,22 +21,6 @@ from engines.models import catalogue, downloadable
 from engines.words import Refusal
 
 pytestmark = pytest.mark.usefixtures("one_thread_throughout")
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cleanup_world.network(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def cv2(tmp_path: Path) -> Studio:
-    return Studio(tmp_path, menders.reader(None, "cpu"))
-
-
-@pytest.fixture
-def lama(tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
-    known_as(network / "big-lama" / "big-lama.pt", monkeypatch)
-    return Studio(tmp_path, menders.reader(network, "cpu", "big-lama"))
 
 
 def test_a_photo_comes_out_as_iopaint_itself_makes_it(lama: Studio, network: Path) -> None:

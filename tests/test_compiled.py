@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,9 @@ needs_weights = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def models() -> Iterator[Models]:
+def models(one_thread_throughout: None) -> Models:
     import_libraries()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield Models(reader(None, "cpu", "float32"))
-    torch.set_num_threads(threads)
+    return Models(reader(None, "cpu", "float32"))
 
 
 @pytest.fixture(scope="module")

@@ -34,12 +34,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def models(folders: dict[str, Path]) -> Iterator[Models]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def models(folders: dict[str, Path], one_thread: None) -> Iterator[Models]:
     held = Models(lambda name, kind: folder_blueprint(name, folders[name], "cpu", "float32"))
     yield held
-    torch.set_num_threads(threads)
     assert all(leases == 0 for _, _, leases in held.held()), "a lease was left open"
 
 

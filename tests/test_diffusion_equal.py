@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -178,16 +177,15 @@ def pipeline(parts: Parts, asked: Asked) -> Any:
 
 
 @pytest.fixture(scope="module", params=["embedded", "epsilon"])
-def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Family]:
+def family(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, one_thread_throughout: None
+) -> Family:
     work = tmp_path_factory.mktemp(request.param)
     if request.param == "embedded":
         four, nine, least = EMBEDDED / "txt2img", EMBEDDED / "inpaint", 2
     else:
         four, nine, least = save(work / "four"), save(work / "nine", channels=9, seed=1), 3
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield Family({"txt2img": four, "img2img": four, "inpaint-4": four, "inpaint-9": nine}, work, least)
-    torch.set_num_threads(threads)
+    return Family({"txt2img": four, "img2img": four, "inpaint-4": four, "inpaint-9": nine}, work, least)
 
 
 def apart(ours: torch.Tensor, theirs: torch.Tensor) -> float:

@@ -18,13 +18,10 @@ from engines.embedded.captions import article, caption, simple
 from engines.embedded.pool import HELD_OUT, held_out
 from engines.embedded.world import VISIBLE, compose, draw
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 FLOOR_DB = 30.0
 """What the shipped VAE must keep on eight held-out pictures; the model card has the full figure."""
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def test_importing_the_package_loads_neither_torch_nor_numpy() -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from chat import NOW
 from desk_world import KIM, Sent, World, mask, png
+from dispatcher_world import Ear, Script, ended, running, until
 from PIL import Image
-from test_dispatcher import Ear, Script, ended, running, until
 
 from bot.answers import replies
 from bot.archives.pairing import paired

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from chat import NOW, add_job
+from dispatcher_world import Ear, Script, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_dispatcher import Ear, Script, until
 from toy_engine import Count, Toy
 
 from bot.dispatcher import Dispatcher

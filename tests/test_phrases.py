@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,11 +20,8 @@ from engines.interrogation.phrases import PACKAGED, TAUGHT, PhraseList, phrase_l
 
 
 @pytest.fixture(scope="module")
-def clip() -> Iterator[Clip]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield opened(embedded.CLIP, "cpu")
-    torch.set_num_threads(threads)
+def clip(one_thread_throughout: None) -> Clip:
+    return opened(embedded.CLIP, "cpu")
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from chat import add_job
+from dispatcher_world import Ear, ended, running
 from pool_conformance import House, PoolConformance, all_of, ends, until
 from ray_world import life_of, post_of, sigkill, starts
-from test_dispatcher import Ear, ended, running
 from toy_engine import Count, toy_pool
 
 from engines import devices

@@ -4,7 +4,6 @@ real trainer, a real process and a real SIGKILL."""
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerContext
@@ -14,9 +13,9 @@ from typing import Any
 import pytest
 import training_world as world
 from data_sets import mvtec, zipped
+from fork_server import fork_server
 from kills.town import Town
 
-TESTS = Path(__file__).parent
 ZIP = zipped(mvtec(defects=("scratch",), photos=4, good=3, around="metal_nut/"))
 SAID = "steps:40 save_every:5 validate_every:0"
 CHANNEL = "C0001"
@@ -24,15 +23,8 @@ CHANNEL = "C0001"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ForkServerContext]:
-    """Processes that have the libraries already."""
-    context = multiprocessing.get_context("forkserver")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(TESTS))
-        context.set_forkserver_preload(["kills.training_chats"])
-        first = context.Process(target=print)
-        first.start()
-        first.join()
-        yield context
+    with fork_server("kills.training_chats") as server:
+        yield server
 
 
 class Bot:

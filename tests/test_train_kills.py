@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
+from fork_server import fork_server
 
-TESTS = Path(__file__).parent
 KILLS = 20
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ForkServerContext]:
-    """Processes that have the libraries already."""
-    context = multiprocessing.get_context("forkserver")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(TESTS))
-        context.set_forkserver_preload(["kills.training_life"])
-        first = context.Process(target=print)
-        first.start()
-        first.join()
-        yield context
+    with fork_server("kills.training_life") as server:
+        yield server
 
 
 @pytest.mark.slow

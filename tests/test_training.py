@@ -32,12 +32,9 @@ def models(bases: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def engine(models: Path) -> Iterator[DreamBooth]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def engine(models: Path, one_thread: None) -> Iterator[DreamBooth]:
     made = world.engine(models)
     yield made
-    torch.set_num_threads(threads)
     assert all(leases == 0 for _, _, leases in made._models.held()), "a lease was left open"
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
 import signal
 import time
+from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -14,27 +14,18 @@ from typing import Any
 import pytest
 import torch
 import training_world as world
+from fork_server import fork_server
 
 from engines.training import checkpoints
 from engines.training.checkpoints import Checkpoint, NoRoom
 
-TESTS = Path(__file__).parent
 WEIGHTS = "pytorch_lora_weights.safetensors"
 
 
 @pytest.fixture(scope="module")
-def server() -> ForkServerContext:
-    """Processes that have the libraries already."""
-    import training_child  # noqa: F401
-
-    context = multiprocessing.get_context("forkserver")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(TESTS))
-        context.set_forkserver_preload(["training_child"])
-        first = context.Process(target=print)
-        first.start()
-        first.join()
-    return context
+def server() -> Iterator[ForkServerContext]:
+    with fork_server("training_child") as server:
+        yield server
 
 
 class House:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import training_world as world
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -144,10 +142,10 @@ def test_each_try_counts_as_a_picture() -> None:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Path]]]:
+def house(
+    tmp_path_factory: pytest.TempPathFactory, one_thread_throughout: None
+) -> tuple[Path, dict[str, Path]]:
     """A models folder with a LoRA of the tiny base, and a photo and mask."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("tries")
     models = world.house(root / "models", world.bases(root / "bases"))
     told, files = world.data(root / "data", concepts=2)
@@ -156,8 +154,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
     mask = Image.new("L", (96, 96))
     mask.paste(255, (30, 30, 60, 60))
     mask.save(root / "mask.png")
-    yield models, {"p": files["c0-good0"], "m": root / "mask.png", **files}
-    torch.set_num_threads(threads)
+    return models, {"p": files["c0-good0"], "m": root / "mask.png", **files}
 
 
 @dataclasses.dataclass
