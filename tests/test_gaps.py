@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,9 @@ class Lender(Toy):
         return True
 
 
-async def test_a_training_gives_its_memory_to_who_waits_and_takes_it_back(tmp_path: Path) -> None:
+@asynccontextmanager
+async def beside_a_training(tmp_path: Path) -> AsyncIterator[tuple[Lender, Pool]]:
+    """A pool whose only seat a long training has."""
     toy = Lender(seats=1, slow=0.002)
     pool = Pool({Count: lambda device: toy}, [CPU])
     await pool.start()
@@ -123,33 +125,31 @@ async def test_a_training_gives_its_memory_to_who_waits_and_takes_it_back(tmp_pa
         all_of(pool, a_work(tmp_path, 1, Count(steps=10**6, group="train", background=True)))
     )
     await asyncio.sleep(0.05)
-    for number in (2, 3):
-        end = (await all_of(pool, a_work(tmp_path, number, Count(steps=20), "lee")))[-1]
-        assert isinstance(end, Finished), "it does not wait for the training's end"
-    asked = [entry for entry in toy.log if entry[0] in ("lend", "reclaim")]
-    assert asked == [("lend", 1), ("reclaim", 1)] * 2
-    assert toy.seats == 1
-    training.cancel()
-    await asyncio.gather(training, return_exceptions=True)
-    await pool.stop(5)
+    try:
+        yield toy, pool
+    finally:
+        training.cancel()
+        await asyncio.gather(training, return_exceptions=True)
+        await pool.stop(5)
+
+
+async def test_a_training_gives_its_memory_to_who_waits_and_takes_it_back(tmp_path: Path) -> None:
+    async with beside_a_training(tmp_path) as (toy, pool):
+        for number in (2, 3):
+            end = (await all_of(pool, a_work(tmp_path, number, Count(steps=20), "lee")))[-1]
+            assert isinstance(end, Finished), "it does not wait for the training's end"
+        asked = [entry for entry in toy.log if entry[0] in ("lend", "reclaim")]
+        assert asked == [("lend", 1), ("reclaim", 1)] * 2
+        assert toy.seats == 1
 
 
 async def test_two_who_wait_for_the_same_seat_ask_once(tmp_path: Path) -> None:
-    toy = Lender(seats=1, slow=0.002)
-    pool = Pool({Count: lambda device: toy}, [CPU])
-    await pool.start()
-    training = asyncio.create_task(
-        all_of(pool, a_work(tmp_path, 1, Count(steps=10**6, group="train", background=True)))
-    )
-    await asyncio.sleep(0.05)
-    works = [a_work(tmp_path, n, Count(steps=20), f"p{n}") for n in (2, 3)]
-    for events in await asyncio.gather(*(all_of(pool, work) for work in works)):
-        assert isinstance(events[-1], Finished)
-    assert toy.log.count(("lend", 1)) == 1
-    assert toy.log.count(("reclaim", 1)) == 1
-    training.cancel()
-    await asyncio.gather(training, return_exceptions=True)
-    await pool.stop(5)
+    async with beside_a_training(tmp_path) as (toy, pool):
+        works = [a_work(tmp_path, n, Count(steps=20), f"p{n}") for n in (2, 3)]
+        for events in await asyncio.gather(*(all_of(pool, work) for work in works)):
+            assert isinstance(events[-1], Finished)
+        assert toy.log.count(("lend", 1)) == 1
+        assert toy.log.count(("reclaim", 1)) == 1
 
 
 async def test_rows_come_back_after_the_memory_was_short(tmp_path: Path) -> None:
