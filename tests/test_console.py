@@ -123,7 +123,7 @@ def test_a_refusal_says_what_is_allowed_and_the_exit_code_tells(tmp_path: Path) 
     lines = studio(tmp_path, "/txt2img tile sampler:fast", "/help", "--lang", "ko", ok=False)
     assert [line["event"] for line in lines] == ["refused", "said"]
     assert "Euler a" in lines[0]["text"]
-    assert "고르세요" in lines[0]["text"]
+    assert "골라 주십시오" in lines[0]["text"]
     assert "/inpaint" in lines[1]["text"]
 
 
