@@ -203,7 +203,7 @@ class Jobs:
 
     async def of(self, person: str, *, states: Iterable[str], limit: int = 20) -> list[Job]:
         """A person's jobs in these states, newest first."""
-        return await self._list(sql.OF, person, _json(list(states)), limit)
+        return await self._list(sql.OF, person, json_of(list(states)), limit)
 
     async def queued(self) -> int:
         return await self._count(sql.QUEUED)
