@@ -234,7 +234,15 @@ class Intake:
         data = await given.read(self.tools.settings.upload_bytes) if given else None
         try:
             outline = await outlined(self.tools, photo, spec)
-            mask = await self.tools.reader.mask(photo, spec, data, given.name if given else "mask", outline)
+            mask = await self.tools.reader.mask(
+                photo,
+                spec,
+                data,
+                given.name if given else "mask",
+                outline,
+                grow=getattr(request, "grow", 0),
+                invert=getattr(request, "invert", False),
+            )
         except Refusal as refusal:
             if not spec and given is None:
                 raise Incomplete(refusal.words, request.name) from None

@@ -58,9 +58,7 @@ def cut(
     the mask has another size than the photo, or nothing white in it.
     """
     photo, white = matched(photo, mask, invert=invert)
-    white = grown(white, grow)
-    if not white.any():
-        raise Refusal(_GONE(grow=grow))
+    white = remaining(white, grow)
     box = around(bounds(white), photo.size, native, feather)
     size = model_size(box, native, multiple)
     levels = value_range(photo)
@@ -128,6 +126,14 @@ def bounds(white: Bits) -> Box:
     """The smallest box with everything white in it. There must be some."""
     rows, columns = np.flatnonzero(white.any(axis=1)), np.flatnonzero(white.any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def remaining(white: Bits, grow: int) -> Bits:
+    """The mask after `grow`. `Refusal` where nothing is left of it."""
+    left = grown(white, grow)
+    if not left.any():
+        raise Refusal(_GONE(grow=grow))
+    return left
 
 
 def grown(white: Bits, by: int) -> Bits:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, get_args
 
-from bot.commands.command import Command, Tools, listed
+from bot.commands.command import Command, Tools, form_called, listed
 from bot.dates import moment
 from bot.locale.markup import code, cut, harmless
 from bot.locale.numbers import duration
@@ -125,6 +125,14 @@ class History(Command):
         return await tools.press(press)
 
 
+def _command(tools: Tools, said: str) -> str:
+    """A command by any of its names, as it is stored; what is none is looked for as it was said."""
+    try:
+        return form_called(said, tools.forms).name if said else ""
+    except Refusal:
+        return said.strip().lstrip("/").lower()
+
+
 async def turned(tools: Tools, press: Press) -> Message:
     """Another page of what the person looked for last; the button's index is the page."""
     last = await tools.store.people.get(press.person.id, LAST)
@@ -141,7 +149,7 @@ async def found(tools: Tools, form: History, person: Person, place: Place, langu
         WHOSE[form.list],
         room(place.to_json()),
         words=form.words,
-        command=form.command.strip().lstrip("/").lower(),
+        command=_command(tools, form.command),
         model=form.model,
         since=moment(form.since, now) if form.since else None,
         until=moment(form.until, now, end=True) if form.until else None,

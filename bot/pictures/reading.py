@@ -7,13 +7,7 @@ never carries the bytes.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import math
-import os
 import re
-import signal
-import subprocess
-import sys
 import threading
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -23,11 +17,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from bot.locale.numbers import size
-from bot.pictures import frames
-from bot.pictures.words import TOO_LONG, TOO_MANY_BYTES, TOO_MUCH_MEMORY
+from bot.pictures.process import Worker
+from bot.pictures.words import TOO_MANY_BYTES
 from engines.words import Refusal, Words
 
-WALL = 4.0
+_NAME_LENGTH = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +31,7 @@ class PictureLimits:
     file_bytes: int = 25_000_000
     pixels: int = 50_000_000
     memory_bytes: int = 3_000_000_000  # address space of one worker
-    seconds: float = 30.0  # of CPU time for one request; on the clock it may be `WALL` times that
+    seconds: float = 30.0  # of CPU time for one request; on the clock it may be four times that
     workers: int = 2  # so that one slow file does not keep everybody waiting
 
 
@@ -82,7 +76,7 @@ class PictureReader:
         self.limits = limits or PictureLimits()
         self._threads = ThreadPoolExecutor(self.limits.workers, thread_name_prefix="pictures")
         self._own = threading.local()
-        self._workers: set[_Worker] = set()
+        self._workers: set[Worker] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -112,13 +106,15 @@ class PictureReader:
         attachment: bytes | None = None,
         name: str = "mask",
         outline: bytes | None = None,
+        grow: int = 0,
+        invert: bool = False,
     ) -> Mask:
-        """The mask that words, a second picture (any file, unchecked) or the photo's own transparency mean.
-        `outline`: our own picture of the object, for words that ask for it."""
+        """The mask that words, a second picture (any file, unchecked) or the photo's own transparency mean, as it is.
+        `outline`: our own picture of the object. `Refusal` where `grow` and `invert`, done later, leave nothing."""
         name = safe_name(name)
         if attachment is not None:
             self._check_bytes(attachment, name)
-        args: dict[str, Any] = {"spec": spec or "", "name": name}
+        args: dict[str, Any] = {"spec": spec or "", "name": name, "grow": grow, "invert": invert}
         args |= {"given": attachment is not None, "outlined": outline is not None}
         parts = _sent(args, photo=photo) + [part for part in (attachment, outline) if part is not None]
         head, answer = await self._ask("mask", args, parts, name)
@@ -189,90 +185,14 @@ class PictureReader:
     def _in_thread(
         self, header: dict[str, Any], parts: Sequence[bytes], name: str
     ) -> tuple[dict[str, Any], list[bytes]]:
-        worker: _Worker | None = getattr(self._own, "worker", None)
+        worker: Worker | None = getattr(self._own, "worker", None)
         if worker is None or not worker.alive:
             if worker is not None:
                 worker.end()
                 self._workers.discard(worker)
-            worker = self._own.worker = _Worker(self.limits)
+            worker = self._own.worker = Worker(self.limits)
             self._workers.add(worker)
         return worker.ask(header, parts, name)
-
-
-class _Worker:
-    """One process of `bot.pictures.worker`, used by one thread. Mutable: it dies."""
-
-    def __init__(self, limits: PictureLimits) -> None:
-        self.seconds = limits.seconds
-        figures = [limits.memory_bytes, math.ceil(limits.seconds), limits.pixels]
-        root = Path(__file__).resolve().parents[2]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "bot.pictures.worker", *(str(figure) for figure in figures)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # decoders chat about every broken file
-            cwd=root,
-            env=_few_variables(root),  # no token is in there
-        )
-        self.late = False
-
-    @property
-    def alive(self) -> bool:
-        return self.process.poll() is None
-
-    def ask(
-        self, header: dict[str, Any], parts: Sequence[bytes], name: str
-    ) -> tuple[dict[str, Any], list[bytes]]:
-        """Send and wait for the answer. A worker that dies or is too slow ends as a `Refusal`."""
-        assert self.process.stdin
-        assert self.process.stdout
-        watch = threading.Timer(WALL * self.seconds, self._stop_late)
-        watch.start()
-        try:
-            frames.send(self.process.stdin, header, parts)  # type: ignore[arg-type]
-            head, answer = frames.receive(self.process.stdout)  # type: ignore[arg-type]
-        except (EOFError, OSError):
-            raise self._why_it_died(name) from None
-        finally:
-            watch.cancel()
-        if "memory" in head:
-            self.end()
-            raise Refusal(TOO_MUCH_MEMORY(name=name))
-        return head, answer
-
-    def _stop_late(self) -> None:
-        self.late = True
-        self.kill()
-
-    def _why_it_died(self, name: str) -> Exception:
-        code = self.end()
-        if self.late or code == -signal.SIGXCPU:
-            return Refusal(TOO_LONG(name=name, seconds=f"{self.seconds:g}"))
-        if code < 0:  # a decoder that crashes, or the system's own memory killer
-            return Refusal(TOO_MUCH_MEMORY(name=name))
-        return RuntimeError(f"the picture worker ended with {code}")
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-
-    def end(self) -> int:
-        """Gone for good, with nothing left open; the exit code."""
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        try:
-            return self.process.wait(1)  # a closed pipe is its sign to leave
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return self.process.wait()
-
-
-def _few_variables(root: Path) -> dict[str, str]:
-    threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
-    return kept | threads | {"PYTHONPATH": str(root), "MALLOC_ARENA_MAX": "2", "PYTHONSAFEPATH": "1"}
 
 
 def _sent(args: dict[str, Any], **pictures: bytes | Path) -> list[bytes]:
@@ -283,9 +203,6 @@ def _sent(args: dict[str, Any], **pictures: bytes | Path) -> list[bytes]:
 
 def _notes(head: Mapping[str, Any]) -> tuple[Words, ...]:
     return tuple(Words(*pair) for pair in head["notes"])
-
-
-_NAME_LENGTH = 80
 
 
 def safe_name(name: str) -> str:

@@ -35,11 +35,15 @@ def _read(args: dict[str, Any], parts: list[bytes]) -> Answer:
 
 def _mask(args: dict[str, Any], parts: list[bytes]) -> Answer:
     from bot.masks.finding import find_mask
+    from engines.compose import remaining
 
     photo = _picture(args, parts, "photo")
     given = clean(parts.pop(0), args["name"], MAX_PIXELS) if args["given"] else Clean(Image.new("L", (1, 1)))
     outline = _own(parts.pop(0)) if args["outlined"] else None
     mask, share, notes = find_mask(photo, args["spec"], given.image if args["given"] else None, outline)
+    if args["grow"] < 0:
+        white = mask >= 128
+        remaining(~white if args["invert"] else white, args["grow"])
     told = [*given.notes, *notes]
     return {"share": share, "notes": _pairs(told)}, [_png(Image.fromarray(mask))]
 
