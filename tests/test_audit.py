@@ -15,6 +15,7 @@ from engines.engine import Work
 from engines.models.loading import reader
 from engines.models.memory import Models
 from engines.training.audit import Audit, Looking, box_of, findings, memory, survival
+from engines.training.drawing import GAP, HEAD
 from engines.training.request import Train
 from engines.training.review import Review
 
@@ -58,7 +59,7 @@ def test_a_bold_defect_survives_and_all_is_told(audit: Audit, tmp_path: Path) ->
     assert 1e7 < facts["memory"] < 1e10
     assert "keeps" in run.notes[0].en
     with Image.open(made[1].path) as drawn:
-        assert drawn.size == (4 * 192 + 4, 192)
+        assert drawn.size == (4 * (192 + GAP) - GAP, HEAD + HEAD + 192), "words above the columns and the row"
 
 
 def test_a_hair_in_a_large_picture_does_not_and_a_closer_crop_mends_it(audit: Audit, tmp_path: Path) -> None:

@@ -74,8 +74,8 @@ def _join(folder: str, inside: str) -> str:
 
 
 _NO_GOOD = Words(
-    "`{category}` has no good pictures (`train/good`); pictures of the class are made instead.",
-    "`{category}`에 정상 사진(`train/good`)이 없어 클래스 그림을 만들어 씁니다.",
+    "`{category}` has no good pictures (`train/good`).",
+    "`{category}`에 정상 사진(`train/good`)이 없습니다.",
 )
 _NO_DEFECTS = Words(
     "`{category}` has no pictures of defects (`test/…`) and was left out.",

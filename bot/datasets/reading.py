@@ -255,7 +255,7 @@ _FEW = Words(
     "**{concept}** 사진이 {n}장뿐입니다. 5~20장이 가장 좋습니다.",
 )
 _WHOLE = Words(
-    "{n} of {all} photos of **{concept}** have no mask; all of them counts as the defect.",
+    "{n} of {all} photos of **{concept}** have no mask: their whole picture counts as the defect.",
     "**{concept}** 사진 {all}장 중 {n}장에 마스크가 없어 사진 전체를 결함으로 봅니다.",
 )
 _LARGE = Words(

@@ -20,7 +20,9 @@ PAGE = 15
 
 TRAINED, EMBEDDED, HUB, LOCAL = "trained", "embedded", "hub", "local"
 ORDER = (TRAINED, LOCAL, EMBEDDED, HUB)
-SHOWN = ("mode", "method", "steps", "rank", "learning_rate", "resolution", "batch", "seed")  # of a training
+SHOWN = (  # of a training
+    "mode", "method", "rank", "text_encoder", "steps", "learning_rate", "resolution", "batch", "seed",
+)  # fmt: skip
 
 
 async def listing(shelf: Shelf, language: Language, words: str, page: int) -> Message:
@@ -105,8 +107,15 @@ def details(model: Model, row: Owned | None, base: Model | None, language: Langu
 
 
 def _parameters(card: Mapping[str, Any]) -> str:
+    """As it went: what was left to be chosen is told as it was chosen."""
     told = card.get("parameters")
-    known: Mapping[str, Any] = told if isinstance(told, dict) else {}
+    known: dict[str, Any] = dict(told) if isinstance(told, dict) else {}
+    if known:
+        known |= {key: card[key] for key in ("steps", "learning_rate", "resolution") if card.get(key)}
+        if isinstance(learnt := card.get("text_encoder", known.get("text_encoder")), bool):
+            known["text_encoder"] = "yes" if learnt else "no"
+        if known.get("method") == "full":
+            known.pop("rank", None)
     return ", ".join(f"{key} {cut(str(known[key]), 40)}" for key in SHOWN if known.get(key) not in (None, ""))
 
 
@@ -185,8 +194,8 @@ _AWAY = Words(" · downloaded when first used ({size})", " · 처음 쓸 때 내
 _NOTE = Words("{licence}: {note}", "{licence}: {note}")
 _NEXT = Words("More: `page:{page}`", "다음: `page:{page}`")
 _HOW = Words(
-    "Look closer: `/models name:…` Search: `/models scratch`",
-    "자세히 보기: `/models name:…` 검색: `/models scratch`",
+    "Look closer: `/models model:…` Search: `/models scratch`",
+    "자세히 보기: `/models model:…` 검색: `/models scratch`",
 )
 _NONE = Words("There is no model yet.", "아직 쓸 수 있는 모델이 없습니다.")
 _NOT_FOUND = Words(

@@ -10,7 +10,7 @@ from bot.locale.markup import cut, harmless
 from bot.locale.numbers import duration, size
 from bot.models import buttons as model_buttons
 from bot.talk import Action, Button, File, Limits, Message
-from bot.training.words import facts, settings, time_needed
+from bot.training.words import WITH_WORDS, facts, settings, time_needed
 from engines.training.request import Train
 from engines.words import Words, dotted
 
@@ -102,7 +102,7 @@ def _done(job: Job, train: Train, told: Mapping[str, Any]) -> list[Words]:
     took = [_TOOK(steps=train.total_steps, time=duration(job.seconds or 0.0))]
     if "loss" in told:
         took.append(_LOSS(loss=f"{told['loss']:.4f}{_each(told.get('concepts', {}))}"))
-    how = [settings(train)]
+    how = [settings(train), *([WITH_WORDS] if told.get("text_encoder") else [])]
     if rate := told.get("rate") or train.learning_rate:
         how.append(_AT_RATE(rate=f"{rate:.2g}"))
     head = _DONE(id=job.id, name=train.save_as)

@@ -13,10 +13,13 @@ from bot.datasets.layouts import reworded_concepts, understood
 from bot.datasets.reading import Reading, Understood
 from bot.intake import Heard, Incomplete, Intake
 from bot.locale.markup import block
+from bot.models.shelf import Asker, Shelf
 from bot.orders import Order, Orders
 from bot.talk import Invocation, Message, Person, Press
-from bot.training.words import UNCHANGED, described, facts, line, step_seconds
+from bot.training.words import UNCHANGED, described, facts, line, made_first, step_seconds
 from bot.training.words import given as given_fields
+from engines.models.known import TXT2IMG
+from engines.training.bases import HOLES, PICTURES, misfit
 from engines.training.request import Train, check_name
 from engines.training.review import Review
 from engines.words import Refusal, Words
@@ -41,6 +44,7 @@ class Trainings:
         assert isinstance(form, Train)
         await self.orders.check(said.person)
         settled, told = await self.orders.settled(form, said)
+        await self._based(settled, said)
         await self._free(settled.save_as)
         if given_files or form.dataset.startswith("folder:"):
             data = await self._read(said.person, form, given_files)
@@ -49,7 +53,7 @@ class Trainings:
         else:
             raise Incomplete(_NO_DATA, Train.name)
         train = dataclasses.replace(settled, concepts=data.concepts, **_blank())
-        notes = (*notes, *told, *data.notes)
+        notes = tuple(dict.fromkeys((*notes, *told, *data.notes, *made_first(train))))
         if form.start or (not said.attended and "start" not in heard.values):
             return await self._started(said, train, notes, draft)
         return await self._reviewed(said, train, notes, data.sheet, draft)
@@ -148,6 +152,13 @@ class Trainings:
             raise Refusal(_CHANGED_SINCE(id=draft.id, review=draft.review))
         return draft
 
+    async def _based(self, train: Train, by: Asker) -> None:
+        """Raise `Refusal` where its mode cannot start from its base: told now rather than by the device."""
+        model = await Shelf(self.tools, by).find(train.model, train.model_kind)
+        channels = PICTURES if TXT2IMG in model.kinds else HOLES
+        if wrong := misfit(train.mode, model.name, channels, lora=model.lora):
+            raise Refusal(wrong)
+
     async def _free(self, name: str) -> None:
         """Raise `Refusal` where a model cannot be called so, or one is already."""
         check_name(name)
@@ -212,8 +223,8 @@ _CHANGED_SINCE = Words(
     "초안 {id}은(는) 그 뒤에 바뀌었습니다. #{review} 메시지의 버튼을 써 주십시오.",
 )
 _TAKEN = Words(
-    "There is a model called `{name}` already. Choose another name with `name:`.",
-    "`{name}` 모델이 이미 있습니다. `name:`으로 다른 이름을 골라 주십시오.",
+    "There is a model called `{name}` already. Choose another name with `save_as:`.",
+    "`{name}` 모델이 이미 있습니다. `save_as:`로 다른 이름을 골라 주십시오.",
 )
 _AT_ONCE = Words(
     "It starts at once, without a review (`start:no` shows one first).",

@@ -9,18 +9,21 @@ from bot.datasets.layouts import prompts_of
 from bot.locale.markup import code, cut
 from bot.locale.numbers import duration
 from engines.training.request import LORA, Train
-from engines.words import Words
+from engines.words import Words, dotted
 
 if TYPE_CHECKING:
     from storage.jobs import Job
 
 UNCHANGED = ("dataset", "prompts", "only", "draft", "start")  # fields about the giving, not the training
+ALIKE = ("model", "method", "mode", "resolution", "learns_words")  # of trainings whose steps take alike
+FEWEST = 20  # steps from which a training tells how long one takes: shorter ones are all beginning
 CHANGED_MOST = ("save_as", "mode", "method", "steps", "crop")  # that a small form has room for
 
 
 def described(train: Train) -> list[Words]:
     """One line of settings, then one for each concept."""
-    head = _HEAD(name=cut(train.save_as, 60), settings=settings(train), steps=train.total_steps)
+    told = [settings(train), *([WITH_WORDS] if train.learns_words else [])]
+    head = _HEAD(name=cut(train.save_as, 60), settings=dotted(told), steps=train.total_steps)
     return [head, *(_concept(number, concept) for number, concept in enumerate(train.concepts, 1))]
 
 
@@ -28,6 +31,13 @@ def settings(train: Train) -> Words:
     """Mode, method and base."""
     method = f"{train.method} {train.rank}" if train.method == LORA else train.method
     return _SETTINGS(mode=train.mode, method=method, model=train.model)
+
+
+def made_first(train: Train) -> list[Words]:
+    """That pictures of the class are made before the first step, and how many."""
+    names = train.classes_made
+    told = ", ".join(f"**{cut(name, 60)}**" for name in names)
+    return [_MADE(names=told, n=len(names) * train.class_images)] if names else []
 
 
 def _concept(number: int, concept: Mapping[str, Any]) -> Words:
@@ -65,17 +75,19 @@ def step_seconds(train: Train, before: Iterable[Job]) -> float | None:
     """Seconds a step took lately, in trainings like this one; None where there was none."""
     for job in before:
         then = Train.from_json(job.request)
-        same = all(getattr(then, f) == getattr(train, f) for f in ("model", "method", "mode", "resolution"))
-        if same and job.seconds and then.total_steps >= 3:
+        same = all(getattr(then, f) == getattr(train, f) for f in ALIKE)
+        made = len(then.classes_made) == len(train.classes_made)
+        if same and made and job.seconds and then.total_steps >= FEWEST:
             scale = (train.rows * train.accumulation) / (then.rows * then.accumulation)
             return job.seconds / then.total_steps * scale
     return None
 
 
 def time_needed(train: Train, seconds: float, measured: bool) -> Words:
-    """How long it will take, about."""
-    told = (_TIME if measured else _GUESS)(time=duration(seconds * train.total_steps))
-    return told
+    """How long it will take, about: its steps of so many `seconds`, and its samples and class pictures where they are
+    not in these already, as in what trainings took."""
+    beside = 0.0 if measured else train.drawing_cost / train.cost
+    return (_TIME if measured else _GUESS)(time=duration(seconds * train.total_steps * (1 + beside)))
 
 
 def given(train: Train, draft: int) -> dict[str, str]:
@@ -95,6 +107,11 @@ def line(train: Train, draft: int) -> str:
 
 _HEAD = Words("**{name}** · {settings} · {steps} steps", "**{name}** · {settings} · {steps}스텝")
 _SETTINGS = Words("{mode} · {method} · `{model}`", "{mode} · {method} · `{model}`")
+WITH_WORDS = Words("text encoder too", "텍스트 인코더 포함")
+_MADE = Words(
+    "{names}: no good photos are given, so {n} pictures of the class are made first (`class_images`).",
+    "{names}: 정상 사진이 없어 먼저 클래스 그림 {n}장을 만듭니다 (`class_images`).",
+)
 _CONCEPT = Words(
     "{number}. **{name}**: {photos} photos, {masks} masks{good}{made}{weight} · {prompts}",
     "{number}. **{name}**: 사진 {photos}장, 마스크 {masks}개{good}{made}{weight} · {prompts}",

@@ -8,7 +8,6 @@ took before that counts too.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,16 +25,15 @@ from engines.diffusion.latents import pixels
 from engines.engine import Run, Work
 from engines.events import Artifact
 from engines.models.memory import Lease, Models, Parts
+from engines.training import drawing, timing, views
 from engines.training import run as settled
-from engines.training import views
 from engines.training.request import DEFECT, PASSES, Train
 from engines.training.review import Review
-from engines.words import Words
+from engines.words import Words, alike
 
 HALF = 0.5  # of a defect has to survive
 CLOSER = (2.0, 1.5, 1.2)  # crops that are tried where it does not
 SHOWN = 2  # pictures of a concept that are drawn
-GAP = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class Looking(Run):
     asked: Train
     shots: tuple[tuple[str, str, str], ...]
     seen: list[Seen] = field(default_factory=list)
-    seconds: float = 0.0  # of one row through the UNet
+    seconds: float = 0.0  # of one row through the UNet, its words encoded too where that is learnt
 
 
 class Audit:
@@ -85,13 +83,14 @@ class Audit:
             if run.done < len(run.shots):
                 run.seen.append(self._look(run, *run.shots[run.done]))
             elif not _review(run.work).step_seconds:
-                run.seconds = _timed(run.lease.parts, settled.side(run.asked, run.lease.parts))
+                run.seconds = timing.row(run.asked, run.lease.parts)
             run.done += 1
 
     def _look(self, run: Looking, concept: str, image: str, mask: str) -> Seen:
         parts, files = run.lease.parts, run.work.files
-        picture = views.opened(files.get(image), concept)
-        white = views.mask_bits(files.get(mask), picture.size, concept)
+        name = alike(f"“{concept}”")
+        picture = views.opened(files.get(image), name)
+        white = views.mask_bits(files.get(mask), picture.size, name)
         side = settled.side(run.asked, parts)
 
         own = strength(*_near(picture, white))
@@ -127,7 +126,7 @@ class Audit:
             if sheet is not None:
                 made.append(_kept(Image.open(sheet), folder / "sheet.png", {"review": facts}))
             if seen:
-                made.append(_kept(Image.fromarray(drawn(seen)), folder / "vae.png", {"review": facts}))
+                made.append(_kept(drawn(seen), folder / "vae.png", {"review": facts}))
             return tuple(made)
 
         return packing
@@ -203,20 +202,6 @@ def _contrast(picture: NDArray[np.uint8], defect: Bits) -> NDArray[np.float64]:
     return inside
 
 
-def _timed(parts: Parts, side: int) -> float:
-    """Seconds of one row through the UNet."""
-    cells, unet = side // parts.scale, parts.unet
-    latents = torch.zeros(1, parts.in_channels, cells, cells, device=parts.device, dtype=unet.dtype)
-    width = unet.config.cross_attention_dim
-    text = torch.zeros(
-        1, 77, width if isinstance(width, int) else width[0], device=parts.device, dtype=unet.dtype
-    )
-    for _ in range(2):  # the first may set things up
-        began = time.perf_counter()
-        unet(latents, torch.ones(1, device=parts.device), text).sample.float().cpu()
-    return time.perf_counter() - began
-
-
 def memory(asked: Train, parts: Parts) -> int:
     """Bytes a training takes at its peak, about: the base, and what the training holds beside it."""
     modules = (parts.unet, parts.text_encoder, parts.vae)
@@ -257,22 +242,21 @@ def _mean(seen: Sequence[Seen]) -> float:
     return float(np.mean([one.survives for one in seen]))
 
 
-def drawn(seen: Sequence[Seen]) -> NDArray[np.uint8]:
-    """A row for each concept: each picture before and after the VAE, side by side."""
-    rows = []
-    for of in _by_concept(seen).values():
-        pairs = [np.concatenate([_cell(one.before), _cell(one.after)], axis=1) for one in of[:SHOWN]]
-        pairs += [np.full_like(pairs[0], 30)] * (SHOWN - len(pairs))
-        edge = np.full((pairs[0].shape[0], GAP, 3), 30, np.uint8)
-        rows.append(np.concatenate([part for pair in pairs for part in (pair, edge)][:-1], axis=1))
-        rows.append(np.full((GAP, rows[-1].shape[1], 3), 30, np.uint8))
-    return np.concatenate(rows[:-1], axis=0)
+def drawn(seen: Sequence[Seen]) -> Image.Image:
+    """A row for each concept: each picture as it is and as the model sees it, side by side."""
+    concepts = _by_concept(seen)
+    pairs = [[(_cell(one.before), _cell(one.after)) for one in of[:SHOWN]] for of in concepts.values()]
+    columns: list[tuple[str, list[Image.Image | None]]] = []
+    for which in range(max(map(len, pairs))):
+        shown = [of[which] if which < len(of) else (None, None) for of in pairs]
+        columns += [("photo", [pair[0] for pair in shown]), ("as the model sees it", [p[1] for p in shown])]
+    return drawing.sheet(columns, rows=list(concepts))
 
 
-def _cell(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """192 pixels a side."""
+def _cell(picture: NDArray[np.uint8]) -> Image.Image:
+    """192 pixels a side; small ones in whole pixels, so that they can be judged."""
     scale = Image.Resampling.NEAREST if picture.shape[0] < 192 else Image.Resampling.LANCZOS
-    return np.asarray(Image.fromarray(picture).resize((192, 192), scale))
+    return Image.fromarray(picture).resize((192, 192), scale)
 
 
 def _kept(image: Image.Image, path: Path, recipe: dict[str, Any]) -> Artifact:

@@ -15,10 +15,10 @@ from PIL import Image
 from engines import recipe
 from engines.training import drawing
 from engines.training.concepts import Concept, missing
-from engines.training.request import NORMAL, Train
+from engines.training.request import CLASS_STEPS, NORMAL, Train
 from engines.training.samples import Item
 
-STEPS = 25
+STEPS = CLASS_STEPS
 BATCH = 4
 
 

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from engines.training.record import Curve, Record
 
 GAP = 4  # pixels between pictures
-HEAD = 16  # pixels of the line above a column
+HEAD, FONT = 18, 12  # pixels of the line above a column or row, and of its letters
+FAINT = (110, 110, 110)
 POINTS = 1000  # of one line at most
 
 
@@ -20,6 +21,7 @@ def losses(record: Record, width: float = 8.0, height: float = 4.5) -> bytes:
     """The loss of each concept over the steps as PNG: faint as it was, strong as it goes. Sizes in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
@@ -28,6 +30,7 @@ def losses(record: Record, width: float = 8.0, height: float = 4.5) -> bytes:
         _line(axes, curve, f"C{i % 10}", label)
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     if lines:
         axes.legend(fontsize="small", loc="upper right")
@@ -40,14 +43,16 @@ def losses(record: Record, width: float = 8.0, height: float = 4.5) -> bytes:
 def _line(axes: Any, curve: Curve, colour: str, label: str) -> None:
     every = max(1, len(curve.steps) // POINTS)
     axes.plot(curve.steps[::every], curve.losses[::every], color=colour, alpha=0.2, linewidth=0.8)
-    axes.plot(curve.steps[::every], curve.smooth[::every], color=colour, linewidth=1.6, label=label)
+    dots = "o" if len(curve.steps) == 1 else ""  # one point makes no line
+    axes.plot(curve.steps[::every], curve.smooth[::every], dots, ls="-", color=colour, lw=1.6, label=label)
 
 
-def _labels(names: Sequence[str]) -> list[str]:
+def _labels(names: Sequence[str], *, numbered: bool = False) -> list[str]:
     """Names as the font can draw them; a number where it cannot."""
     known = _glyphs()
     return [
-        name if all(ord(c) in known for c in name) else f"concept {i + 1}" for i, name in enumerate(names)
+        (f"{i}. {name}" if numbered else name) if all(ord(c) in known for c in name) else f"concept {i}"
+        for i, name in enumerate(names, 1)
     ]
 
 
@@ -59,20 +64,33 @@ def _glyphs() -> frozenset[int]:
     return frozenset(FT2Font(findfont("DejaVu Sans")).get_charmap())
 
 
-def sheet(columns: Sequence[tuple[str, Sequence[Image.Image]]], side: int = 192) -> Image.Image:
-    """Columns of pictures side by side, a row a concept, each column with a word above it."""
-    rows = max(len(pictures) for _, pictures in columns)
-    size = (len(columns) * (side + GAP) - GAP, HEAD + rows * (side + GAP) - GAP)
+def sheet(
+    columns: Sequence[tuple[str, Sequence[Image.Image | None]]], side: int = 192, rows: Sequence[str] = ()
+) -> Image.Image:
+    """Columns of pictures side by side, each with a word above it, a row a concept, each with its name above it."""
+    count, above = max(len(pictures) for _, pictures in columns), HEAD if rows else 0
+    size = (len(columns) * (side + GAP) - GAP, HEAD + count * (above + side + GAP) - GAP)
     made = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(made)
+    draw, font = ImageDraw.Draw(made), ImageFont.load_default(FONT)
+    for y, name in enumerate(_labels(rows, numbered=True)):
+        draw.text(
+            (2, HEAD + y * (above + side + GAP)), _fitting(name, font, size[0]), fill="black", font=font
+        )
     for x, (title, pictures) in enumerate(columns):
         left = x * (side + GAP)
-        draw.text((left + 2, 2), title, fill="black")
+        draw.text((left + 2, 0), _fitting(title, font, side), fill=FAINT if rows else "black", font=font)
         for y, picture in enumerate(pictures):
-            made.paste(
-                picture.resize((side, side), Image.Resampling.BICUBIC), (left, HEAD + y * (side + GAP))
-            )
+            if picture is not None:
+                shown = picture.resize((side, side), Image.Resampling.BICUBIC)
+                made.paste(shown, (left, HEAD + y * (above + side + GAP) + above))
     return made
+
+
+def _fitting(text: str, font: Any, width: int) -> str:
+    """As much of it as has room."""
+    if font.getlength(text) <= width - 4:
+        return text
+    return next(t for n in range(len(text), -1, -1) if font.getlength(t := f"{text[:n]}…") <= width or not n)
 
 
 def stacked(upper: Image.Image, lower: Image.Image) -> Image.Image:

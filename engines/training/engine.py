@@ -83,7 +83,7 @@ class DreamBooth:
         taken_over = going_on.take_over(work, request)
         made = self._learner(work, request, leases)
         wanted = classes.wanted(request, told, work.folder)
-        told = classes.with_pictures(told, wanted)
+        whole = classes.with_pictures(told, wanted)
         kept = _kept(work, made)
         step = kept.step if kept else 0
         timeline = Timeline(
@@ -101,11 +101,12 @@ class DreamBooth:
             base=self._base(request, parts.name),
             leases=leases,
             learner=made,
-            concepts=tuple(told),
-            order=Order(told, request.seed, _priors(request)),
-            sights=Sights(parts, request, told, work.files, side),
+            concepts=tuple(whole),
+            order=Order(whole, request.seed, _priors(request)),
+            sights=Sights(parts, request, whole, work.files, side),
             timeline=timeline,
             wanted=wanted,
+            # in a photo of the data set: the pictures of the class are not made yet
             items=samples.items(request, told, work.files, side),
             record=Record(work.folder, [c.name for c in told], step),
             side=side,
@@ -263,11 +264,11 @@ def taken(name: str, folder: Path, paths: Sequence[Path] = (), training: str = "
 def _look(concept: Concept, files: Mapping[str, Path]) -> None:
     """`Refusal` where one of a concept's pictures cannot be read. Decodes each, and forgets it."""
     for i, shot in enumerate(concept.shots):
-        for blob, kind in ((shot.image, "photo"), (shot.mask, "mask")):
+        for blob, kind in ((shot.image, views.PHOTO), (shot.mask, views.MASK)):
             if blob:
-                views.opened(path_of(files, blob), f"“{concept.name}”, {kind} #{i + 1}")
+                views.opened(path_of(files, blob), kind(concept=concept.name, n=i + 1))
     for i, blob in enumerate((*concept.prior, *((concept.held_out,) if concept.held_out else ()))):
-        views.opened(path_of(files, blob), f"“{concept.name}”, good photo #{i + 1}")
+        views.opened(path_of(files, blob), views.GOOD(concept=concept.name, n=i + 1))
 
 
 def _kept(work: Work, made: Learner) -> checkpoints.Checkpoint | None:

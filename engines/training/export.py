@@ -157,6 +157,7 @@ def card(
         "kind": "lora" if request.method == LORA else "pipeline",
         "mode": request.mode,
         "prompt_noise": request.prompt_noise if request.mode == DEFECT else 0.0,
+        "text_encoder": request.learns_words,
         "base": base.plan.name,
         "base_hash": base.plan.hash,
         "licence": base.licence,

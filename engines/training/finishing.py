@@ -157,6 +157,7 @@ def _told(run: Training) -> dict[str, Any]:
         "loss": run.record.whole.mean.value,
         "concepts": {name: curve.mean.value for name, curve in own if curve.steps},
         "rate": run.learner.rates.unet,
+        "text_encoder": run.request.learns_words,
         "notes": [[note.en, note.ko] for note in run.notes],
     }
 
@@ -227,7 +228,8 @@ def _sheet(run: Training) -> Image.Image | None:
     columns = [(titles[after], run.pictures[after]) for after in sorted(run.pictures)]
     holes = [_hole(item) for item in run.items]
     photos = [hole for hole in holes if hole is not None]
-    return drawing.sheet([("photo, hole", photos), *columns] if photos else columns)
+    shown = [("photo, place to fill", photos), *columns] if photos else columns
+    return drawing.sheet(shown, rows=run.record.names)
 
 
 def _hole(item: Item) -> Image.Image | None:

@@ -11,7 +11,7 @@ from engines import picking
 from engines.picking import Patch
 from engines.training import views
 from engines.training.concepts import Concept
-from engines.words import Refusal
+from engines.words import Refusal, alike
 
 
 def patches(concepts: Sequence[Concept], files: Mapping[str, Path]) -> list[Patch]:
@@ -26,8 +26,8 @@ def patches(concepts: Sequence[Concept], files: Mapping[str, Path]) -> list[Patc
 
 def _patch(image: Path | None, mask: Path | None) -> Patch | None:
     try:
-        photo = views.opened(image, "photo")
-        white = views.mask_bits(mask, photo.size, "mask")
+        photo = views.opened(image, alike("photo"))
+        white = views.mask_bits(mask, photo.size, alike("mask"))
     except Refusal:
         return None
     return picking.patch(np.asarray(photo), white) if white.any() else None

@@ -22,6 +22,8 @@ FULL, LORA = "full", "lora"
 AUTO = "auto"
 MOST_CONCEPTS = 10
 STEPS_A_PICTURE, FEWEST_STEPS, MOST_AUTOMATIC = 100, 200, 1000
+SAMPLE_STEPS = 20  # of one sample's sampling
+CLASS_STEPS = 25  # of the sampling of a picture of the class
 PASSES = 3  # a training step costs about three forward passes: one forward, two for the gradients
 
 Concept = Mapping[str, Any]  # see `Train.concepts`
@@ -222,6 +224,25 @@ class Train(Finer):
     @property
     def cost(self) -> float:
         return float(PASSES * self.total_steps * self.rows * self.accumulation)
+
+    @property
+    def classes_made(self) -> tuple[str, ...]:
+        """The concepts whose class pictures are made first: DreamBooth's prior where no good photo is given."""
+        if not (self.prior and self.normals and self.prior_weight and self.class_images):
+            return ()
+        return tuple(
+            str(c.get("name") or "")
+            for c in self.concepts
+            if c.get("class_prompt") and not c.get("normals") and not c.get("class_images")
+        )
+
+    @property
+    def drawing_cost(self) -> float:
+        """What its samples and class pictures cost beside the steps, in the same forward passes."""
+        rounds = 2 + ((self.total_steps - 1) // self.validate_every if self.validate_every else 0)
+        samples = rounds * len(self.concepts) * SAMPLE_STEPS
+        made = len(self.classes_made) * self.class_images * CLASS_STEPS
+        return 2.0 * (samples + made)  # with the prompt and without it
 
     @property
     def blobs(self) -> tuple[str, ...]:

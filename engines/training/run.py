@@ -15,7 +15,7 @@ from torch import nn
 
 from engines.engine import Run, Work
 from engines.models.memory import Blueprint, Lease, Parts
-from engines.training import checkpoints, classes, copies
+from engines.training import bases, checkpoints, classes, copies
 from engines.training.accelerated import Accelerated
 from engines.training.checkpoints import Checkpoint
 from engines.training.concepts import Concept, Order
@@ -23,7 +23,7 @@ from engines.training.export import Origin
 from engines.training.going_on import lineage
 from engines.training.learner import Learner
 from engines.training.record import Record
-from engines.training.request import FULL, LORA, NORMAL, Train
+from engines.training.request import FULL, LORA, Train
 from engines.training.samples import Item, Round
 from engines.training.sights import Sights
 from engines.training.timeline import Timeline
@@ -128,11 +128,8 @@ def chosen_precision(request: Train, parts: Parts) -> str:
 
 def check(request: Train, parts: Parts) -> None:
     """`Refusal` where this base, or this machine, cannot do what is asked."""
-    if parts.adapter:
-        raise Refusal(_IS_LORA(name=parts.name))
-    wanted = 4 if request.mode == NORMAL else 9
-    if parts.in_channels != wanted:
-        raise Refusal((_NOT_INPAINT if wanted == 9 else _NOT_PICTURES)(name=parts.name, mode=request.mode))
+    if wrong := bases.misfit(request.mode, parts.name, parts.in_channels, lora=bool(parts.adapter)):
+        raise Refusal(wrong)
     if parts.prediction_type not in ("epsilon", "v_prediction", "sample"):
         raise Refusal(_PREDICTION(name=parts.name, kind=parts.prediction_type))
     gpu = torch.device(parts.device).type == "cuda"
@@ -214,22 +211,6 @@ def restore(made: Learner, kept: Checkpoint) -> None:
 _NO_FP16 = Words(
     "precision:fp16 needs a GPU; this device is {device}. Use auto, no or bf16.",
     "precision:fp16에는 GPU가 필요한데 이 장치는 {device}입니다. auto, no, bf16 중에서 골라 주세요.",
-)
-_IS_LORA = Words(
-    "`{name}` is a LoRA. A training starts from a whole model: choose the base it was made for.",
-    "`{name}`은(는) LoRA입니다. 학습은 온전한 모델에서 시작해야 하므로 그 원본 모델을 골라 주세요.",
-)
-_NOT_INPAINT = Words(
-    "mode:{mode} teaches an inpainting model, and `{name}` is made for whole pictures. Choose an inpainting base such as "
-    "`defect-studio/mini-inpaint` or `stable-diffusion-2-inpainting`, or mode:normal.",
-    "mode:{mode}는 인페인팅 모델을 학습하는 방식인데 `{name}`은(는) 그림 전체를 만드는 모델입니다. "
-    "`defect-studio/mini-inpaint`나 `stable-diffusion-2-inpainting` 같은 인페인팅 모델을 고르거나 mode:normal을 쓰세요.",
-)
-_NOT_PICTURES = Words(
-    "mode:normal teaches a model of whole pictures, and `{name}` is made for inpainting. Choose a base such as "
-    "`defect-studio/mini` or `stable-diffusion-v1-5`, or mode:defect.",
-    "mode:normal은 그림 전체를 만드는 모델을 학습하는 방식인데 `{name}`은(는) 인페인팅 모델입니다. "
-    "`defect-studio/mini`나 `stable-diffusion-v1-5` 같은 모델을 고르거나 mode:defect를 쓰세요.",
 )
 _PREDICTION = Words(
     "The model `{name}` predicts “{kind}”, which cannot be trained here.",

@@ -21,11 +21,11 @@ from engines.models.memory import Parts
 from engines.training import chance, views
 from engines.training.concepts import Concept, path_of
 from engines.training.learner import Learner
-from engines.training.request import Train
+from engines.training.request import SAMPLE_STEPS, Train
 from engines.training.rows import Ask
 from engines.training.sights import named
 
-SAMPLER, STEPS, GUIDANCE = "DPM++ 2M Karras", 20, 5.0
+SAMPLER, STEPS, GUIDANCE = "DPM++ 2M Karras", SAMPLE_STEPS, 5.0
 MOST_ROWS = 8  # of one UNet call
 
 

@@ -20,6 +20,7 @@ from engines.training.concepts import Concept, path_of
 from engines.training.request import DEFECT, Train
 from engines.training.rows import Ask
 from engines.training.views import View
+from engines.words import Words
 
 KEPT = 2**30  # bytes of latents kept in the machine's memory
 
@@ -169,10 +170,10 @@ class Sights:
         return Spread(_kept(spread.mean), _kept(spread.std))
 
 
-def named(concept: Concept, ask: Ask, mask: bool = False) -> str:
+def named(concept: Concept, ask: Ask, mask: bool = False) -> Words:
     """A picture as a person finds it again."""
-    kind = "mask" if mask else "photo" if ask.source == "shot" else "good photo"
-    return f"“{concept.name}”, {kind} #{ask.index + 1}"
+    kind = views.MASK if mask else views.PHOTO if ask.source == "shot" else views.GOOD
+    return kind(concept=concept.name, n=ask.index + 1)
 
 
 def _named(ask: Ask) -> tuple[chance.Name, ...]:

@@ -34,11 +34,11 @@ class View:
     hole: Bits  # (side, side): what is to be filled
 
 
-def opened(path: Path | None, name: str) -> Image.Image:
+def opened(path: Path | None, name: Words) -> Image.Image:
     """The picture as 8-bit RGB. Raises `Refusal` where it cannot be read; `name` says whose it is."""
     try:
         if path is None:
-            raise FileNotFoundError(name)
+            raise FileNotFoundError(name.en)
         with Image.open(path) as picture:
             picture.load()
             return compose.to_rgb(picture, compose.value_range(picture))
@@ -46,7 +46,7 @@ def opened(path: Path | None, name: str) -> Image.Image:
         raise Refusal(_UNREADABLE(name=name)) from None
 
 
-def mask_bits(path: Path | None, size: tuple[int, int], name: str) -> Bits:
+def mask_bits(path: Path | None, size: tuple[int, int], name: Words) -> Bits:
     """The mask at the picture's size (width, height); a mask of another size is brought to it."""
     return compose.pooled(compose.bits(opened(path, name)), size)
 
@@ -118,7 +118,10 @@ def random_mask(side: int, seed: int, *what: chance.Name) -> Bits:
     return np.array(picture, dtype=np.bool_)
 
 
+PHOTO = Words("photo {n} of “{concept}”", "“{concept}”의 {n}번째 사진")
+MASK = Words("mask {n} of “{concept}”", "“{concept}”의 {n}번째 마스크")
+GOOD = Words("good photo {n} of “{concept}”", "“{concept}”의 {n}번째 정상 사진")
 _UNREADABLE = Words(
-    "The picture {name} cannot be read. Take it out of the data set or replace it, and start again.",
-    "{name} 사진을 읽을 수 없습니다. 데이터 세트에서 빼거나 다른 파일로 바꾼 뒤 다시 시작해 주세요.",
+    "The picture cannot be read: {name}. Take it out of the data set or replace it, and start again.",
+    "{name}을(를) 읽을 수 없습니다. 데이터 세트에서 빼거나 다른 파일로 바꾼 뒤 다시 시작해 주세요.",
 )
