@@ -26,7 +26,7 @@ from engines.words import Refusal
 ZIP = zipped(mvtec(defects=("scratch", "dent"), photos=5, good=2))
 BARE: dict[str, Any] = {
     "name": "dent", "instance_prompt": "a dented nut", "class_prompt": "a nut",
-    "images": [{"image": "i", "mask": "m"}] * 5, "normals": [], "class_images": [], "weight": 1.0, "weight": 1.0,
+    "images": [{"image": "i", "mask": "m"}] * 5, "normals": [], "class_images": [], "weight": 1.0,
 }  # fmt: skip
 
 
