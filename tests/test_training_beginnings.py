@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from data_sets import mvtec, photo, png, zipped
 from desk_world import Sent, World, mask, opened, picture_reader
 from PIL import Image
 
+import bot
 from bot.models.listing import _parameters
 from bot.pictures.reading import PictureReader
 from bot.training.words import described, made_first, step_seconds, time_needed
@@ -181,3 +183,13 @@ def test_the_curve_of_a_single_step_can_be_seen(tmp_path: Path) -> None:
         drawn = np.asarray(picture.convert("RGB")).astype(int)[100:350, 100:700]
     blue = (drawn[..., 2] - drawn[..., 0]) > 80
     assert blue.sum() > 10
+
+
+def test_what_we_tell_people_to_type_names_options_as_their_forms_do() -> None:
+    """An alias works when typed, but a form on Discord or Slack shows `model`, `save_as`."""
+    texts = {
+        f: f.read_text(encoding="utf-8") for f in Path(bot.__file__).parents[1].glob("[be][on]*/**/*.py")
+    }
+    assert len(texts) > 200
+    typed = re.compile(r"`/(?:models|train) [^`\n]*\bname:")
+    assert [f.name for f, text in texts.items() if typed.search(text)] == []

@@ -156,8 +156,8 @@ class Act:
 
 _PATH = Words("On the server: {path}", "서버의 위치: {path}")
 _TO_WHAT = Words(
-    "Say the new name: `/models action:rename name:{name} to:…`.",
-    "새 이름을 적어 주십시오: `/models action:rename name:{name} to:…`.",
+    "Say the new name: `/models action:rename model:{name} to:…`.",
+    "새 이름을 적어 주십시오: `/models action:rename model:{name} to:…`.",
 )
 _SAME = Words("It is called `{name}` already.", "이미 `{name}`(이)라는 이름입니다.")
 _RENAMED = Words(
@@ -185,15 +185,15 @@ _UNSHARED_HERE = Words(
 )
 _STILL_ALL = Words(
     "`{name}` is no longer shared with this channel, but everybody may still use it: "
-    "`/models action:unshare name:{name} to:all` ends that.",
+    "`/models action:unshare model:{name} to:all` ends that.",
     "이 채널 공유는 해제했지만 `{name}` 모델은 아직 모두가 쓸 수 있습니다. "
-    "`/models action:unshare name:{name} to:all` 로 해제할 수 있습니다.",
+    "`/models action:unshare model:{name} to:all` 로 해제할 수 있습니다.",
 )
 _REALLY = Words(
-    "Really delete `{name}` ({size})? It cannot be brought back. `/models action:delete name:{name} sure:yes` "
+    "Really delete `{name}` ({size})? It cannot be brought back. `/models action:delete model:{name} sure:yes` "
     "does it.",
     "`{name}`({size})을(를) 정말 삭제할까요? 되돌릴 수 없습니다. 삭제하려면 "
-    "`/models action:delete name:{name} sure:yes` 라고 입력해 주십시오.",
+    "`/models action:delete model:{name} sure:yes` 라고 입력해 주십시오.",
 )
 _NEEDED = Words(
     "`{name}` is the base of {loras}; delete those first.",
@@ -221,8 +221,8 @@ _IN_PARTS = Words(
 _ADMINS = Words("Only an admin can do that.", "관리자만 할 수 있습니다.")
 _NO_LORA = Words("`{name}` is no LoRA.", "`{name}`은(는) LoRA가 아닙니다.")
 _BASE_WHAT = Words(
-    "Say the base: `/models action:base name:{name} to:stable-diffusion-v1-5`. A LoRA cannot be a base.",
-    "기반 모델을 적어 주십시오: `/models action:base name:{name} to:stable-diffusion-v1-5`. LoRA는 기반이 될 수 없습니다.",
+    "Say the base: `/models action:base model:{name} to:stable-diffusion-v1-5`. A LoRA cannot be a base.",
+    "기반 모델을 적어 주십시오: `/models action:base model:{name} to:stable-diffusion-v1-5`. LoRA는 기반이 될 수 없습니다.",
 )
 _BASE_SET = Words("`{name}` is used on `{base}` now.", "이제 `{name}`을(를) `{base}` 위에서 씁니다.")
 _NOT_YOURS = Words(

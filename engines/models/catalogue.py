@@ -262,9 +262,9 @@ _UNKNOWN = Words(
 )
 _NO_BASE = Words(
     "`{name}` is a LoRA, and its base model `{base}` is not known here. An administrator can name it: "
-    "`/models action:base name:{name} to:…`.",
+    "`/models action:base model:{name} to:…`.",
     "`{name}`은(는) LoRA인데 기반 모델 `{base}`을(를) 알 수 없습니다. 관리자가 "
-    "`/models action:base name:{name} to:…` 로 지정할 수 있습니다.",
+    "`/models action:base model:{name} to:…` 로 지정할 수 있습니다.",
 )
 _WRONG_KIND = Words(
     "The model `{name}` is made for {kinds}, not for {kind}. For {kind} there are: {fit}.",
