@@ -105,6 +105,6 @@ class Models(Command):
 
 
 _WHICH = Words(
-    "Say which model: `/models action:{action} name:…`. `/models` lists them.",
-    "어느 모델인지 알려 주십시오: `/models action:{action} name:…`. `/models` 로 목록을 볼 수 있습니다.",
+    "Say which model: `/models action:{action} model:…`. `/models` lists them.",
+    "어느 모델인지 알려 주십시오: `/models action:{action} model:…`. `/models` 로 목록을 볼 수 있습니다.",
 )
