@@ -20,8 +20,9 @@ import torch
 from PIL import Image
 
 from benchmarks import few_shot
-from benchmarks.few_shot import KINDS, TESTS, Verdict
+from benchmarks.few_shot import KINDS, TESTS
 from engines.diffusion.engine import Diffusion
+from engines.embedded import SIZE
 from engines.embedded.oracles import Oracle
 from engines.embedded.world import Scene
 from engines.engine import Engine, Run, Work
@@ -123,15 +124,15 @@ def driven(engine: Engine, work: Work) -> tuple[Run, list[Path]]:
     return run, [a.path for a in (made if isinstance(made, tuple) else made())]
 
 
-def given(seed: int, kind: str, count: int) -> list[Scene]:
-    """Good photos that nobody has learnt from, and masks of real defects: what the kind is to be put into."""
-    return [few_shot.scene(TESTS + 100 * seed + i, kind) for i in range(count)]
+def given(seed: int, kind: str | None, count: int) -> list[Scene]:
+    """Good photos that nobody has learnt from, and masks of real defects: what the kind, or none, is to be put into."""
+    return [few_shot.scene(TESTS + 100 * seed + i, kind or KINDS[0]) for i in range(count)]
 
 
 def drawn(house: House, model: str, seed: int, scale: Scale, folder: Path) -> Image.Image:
-    """Every kind put into good photos, all in one batch: a row a kind."""
+    """Every kind put into good photos, all in one batch: a row a kind, the last one asked for without a defect."""
     runs = []
-    for kind in KINDS:
+    for kind in (*KINDS, None):
         for i, one in enumerate(given(seed, kind, scale.photos)):
             one = few_shot.on_tray(one, i) if scale.tray else one
             photo, mask = folder / f"{kind}-{i}.png", folder / f"{kind}-{i}-mask.png"
@@ -152,15 +153,20 @@ def drawn(house: House, model: str, seed: int, scale: Scale, folder: Path) -> Im
     return Image.fromarray(np.concatenate(rows))
 
 
-def judged(own: Oracle, pictures: Path, seed: int) -> dict[str, Verdict]:
-    """What the judge says of one arm's sheet: a row a kind, a picture for each photo."""
-    found = {}
-    for kind, row in zip(KINDS, np.split(np.asarray(Image.open(pictures)), len(KINDS)), strict=True):
-        made = np.split(row, row.shape[1] // row.shape[0], axis=1)
+def judged(own: Oracle, pictures: Path, seed: int) -> dict[str, Any]:
+    """What the judge says of one arm's sheet as `drawn` made it: a `Verdict` of each kind, and "faultless"."""
+    found: dict[str, Any] = {}
+    sheet = np.asarray(Image.open(pictures))
+    for kind, row in zip((*KINDS, None), np.split(sheet, len(sheet) // SIZE), strict=False):
+        made = np.split(row, row.shape[1] // SIZE, axis=1)
         scenes = given(seed, kind, len(made))
-        learnt = few_shot.patches([few_shot.scene(1000 * seed + i, kind) for i in range(few_shot.REFERENCES)])
         masks = [one.mask > 0 for one in scenes]
-        found[kind] = few_shot.verdict(own, kind, made, [one.clean for one in scenes], masks, learnt)
+        if kind is None:
+            found["faultless"] = few_shot.faultless(own, made, masks)
+            break
+        learnt = few_shot.patches([few_shot.scene(1000 * seed + i, kind) for i in range(few_shot.REFERENCES)])
+        verdict = few_shot.verdict(own, kind, made, [one.clean for one in scenes], masks, learnt)
+        found[kind] = asdict(verdict)
     return found
 
 
@@ -187,8 +193,7 @@ def arm(
     if not kept.exists():
         _made(house, name, more, seed, scale, kept)
     facts: dict[str, Any] = json.loads(kept.read_text())
-    verdicts = judged(own, kept.with_suffix(".png"), seed)
-    return facts | {kind: asdict(verdict) for kind, verdict in verdicts.items()}
+    return facts | judged(own, kept.with_suffix(".png"), seed)
 
 
 def _made(house: House, name: str, more: Mapping[str, Any], seed: int, scale: Scale, kept: Path) -> None:

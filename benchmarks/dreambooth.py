@@ -106,13 +106,16 @@ def report(
         what: {name: statistics.fmean(share(one, KINDS, what) for one in all) for name, all in found.items()}
         for what in ("right", "background", "diversity", "copies")
     }
+    asked_good = {
+        name: [one["faultless"] for one in all if "faultless" in one] for name, all in found.items()
+    }
     gaps = {
         f"defect − {name}": compared(shares["defect"][: len(other)], other)
         for name, other in shares.items()
         if name != "defect"
     }
     return {"scale": asdict(scale), "machine": described("cpu"), "ceiling": limits, "kinds": list(kinds), "means": means,
-            "right": shares, "differences": gaps, "all": found}  # fmt: skip
+            "right": shares, "faultless where that is asked": asked_good, "differences": gaps, "all": found}  # fmt: skip
 
 
 def sheet(arms: Sequence[str], seed: int, scale: Scale) -> Path:

@@ -225,10 +225,23 @@ def verdict(
     return Verdict(*(float(np.mean(v)) if v else 0.0 for v in (right, apart, distances, near)))
 
 
+@torch.no_grad()
+def faultless(own: Oracle, made: list[NDArray[np.uint8]], masks: list[NDArray[np.bool_]]) -> float:
+    """The share of pictures that show no defect of any kind inside the mask."""
+    maps = own(pixels_of(made))[2].argmax(1).numpy()
+    counts = [_counts(seen, mask).sum() for seen, mask in zip(maps, masks, strict=True)]
+    return float(np.mean([count < FOUND for count in counts]))
+
+
 def _shows(seen: NDArray[np.int64], mask: NDArray[np.bool_], kind: int) -> bool:
-    inside = seen[mask[::2, ::2] | mask[1::2, 1::2]]
-    counts = np.bincount(inside, minlength=NONE + 1)[: KNOWN + 1]
+    counts = _counts(seen, mask)
     return bool(counts[kind] >= FOUND and counts.argmax() == kind)
+
+
+def _counts(seen: NDArray[np.int64], mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Cells inside the mask that show each defect."""
+    inside = seen[mask[::2, ::2] | mask[1::2, 1::2]]
+    return np.bincount(inside, minlength=NONE + 1)[: KNOWN + 1]
 
 
 def patches(scenes: list[Scene]) -> list[picking.Patch]:

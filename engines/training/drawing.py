@@ -43,8 +43,8 @@ def losses(record: Record, width: float = 8.0, height: float = 4.5) -> bytes:
 def _line(axes: Any, curve: Curve, colour: str, label: str) -> None:
     every = max(1, len(curve.steps) // POINTS)
     axes.plot(curve.steps[::every], curve.losses[::every], color=colour, alpha=0.2, linewidth=0.8)
-    dots = "o" if len(curve.steps) == 1 else ""  # one point makes no line
-    axes.plot(curve.steps[::every], curve.smooth[::every], dots, ls="-", color=colour, lw=1.6, label=label)
+    dot = "o" if len(curve.steps) == 1 else ""  # one point makes no line
+    axes.plot(curve.steps[::every], curve.smooth[::every], marker=dot, color=colour, lw=1.6, label=label)
 
 
 def _labels(names: Sequence[str], *, numbered: bool = False) -> list[str]:
