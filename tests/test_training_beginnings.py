@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -10,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import training_world
 from data_sets import mvtec, photo, png, zipped
-from desk_world import Sent, World, mask, opened, picture_reader
+from desk_world import HERE, KIM, Sent, World, mask, opened, picture_reader
 from PIL import Image
 
 import bot
@@ -20,7 +23,7 @@ from bot.models.listing import _parameters
 from bot.pictures.reading import PictureReader
 from bot.training.words import described, made_first, step_seconds, time_needed
 from engines.training import classes, drawing
-from engines.training.learner import Step
+from engines.training.learner import Broken, Step
 from engines.training.record import Record
 from engines.training.request import Train
 from engines.words import Refusal
@@ -70,8 +73,31 @@ def test_a_picture_that_cannot_be_read_is_named_in_both_languages(tmp_path: Path
     own = training_world.engine(training_world.bases(tmp_path / "models"))
     with pytest.raises(Refusal) as refused:
         own.prepare(training_world.work(tmp_path / "w", training_world.train(concepts=tuple(told)), files))
-    assert "good photo 2 of “thing-0”" in refused.value.words.en
-    assert "“thing-0”의 2번째 정상 사진" in refused.value.words.ko
+    assert "“thing-0”, good photo #2" in refused.value.words.en
+    assert "“thing-0”의 정상 사진 #2" in refused.value.words.ko
+
+
+@pytest.mark.parametrize(
+    ("save_every", "kept", "told"),
+    [(1, 1, "by step 1 is kept for a week. Resume (`/resume 1`)"), (100, 0, "No checkpoint was written yet")],
+)
+def test_what_broke_down_tells_what_there_is_to_go_on_from(
+    tmp_path: Path, save_every: int, kept: int, told: str
+) -> None:
+    concepts, files = training_world.data(tmp_path / "data", concepts=1)
+    own = training_world.engine(training_world.bases(tmp_path / "models"))
+    asked = training_world.train(steps=5, save_every=save_every, concepts=tuple(concepts))
+    run = own.begin(training_world.work(tmp_path / "w", asked, files))
+    while run.learnt < 1:
+        own.advance([run])
+    with torch.no_grad():
+        next(iter(run.learner.trained.values())).fill_(math.nan)
+    with pytest.raises(Broken) as broken:
+        own.advance([run])
+    own.suspend(run)
+    assert told in broken.value.words.en
+    assert len(list((tmp_path / "w").glob("checkpoint-*"))) == kept
+    assert broken.value.code == "numbers"
 
 
 # ------------------------------------------------------------------ what is said
@@ -156,6 +182,31 @@ async def test_the_history_of_a_command_by_its_korean_name(world: World) -> None
         ("배경제거", False),
     ):
         assert ("#1 inpaint" in (await world.say(f"/history command:{said}")).text) is found, said
+
+
+async def test_what_was_resumed_and_failed_again_goes_on_from_there(world: World) -> None:
+    train = Train(save_as="n", model="toy", steps=8, concepts=({**BARE, "images": []},))
+    number = 0
+    for step in (3, 5):
+        if number == 0:
+            order = {"person": KIM.id, "name": KIM.name, "platform": "console", "place": HERE.to_json()}
+            job, _ = await world.store.jobs.add(
+                key="t", **order, language="en", command="train", request=train.to_json(),
+                cost=1.0, department="", inputs=(), notes=(), now=1.0,
+            )  # fmt: skip
+            number = job.id
+        await world.store.jobs.claim(2.0)
+        kept = world.store.folder / "work" / str(number) / f"checkpoint-{step:06}"
+        kept.mkdir(parents=True)
+        state = {"step": step, "batch": 1, "schedule": {"base_lrs": [1e-4]}}
+        (kept / "state.json").write_text(json.dumps(state))
+        error = {"en": "no", "ko": "no", "code": "numbers"}
+        await world.store.jobs.fail(number, error=error, seconds=1.0, now=3.0)
+        answer = await world.say("/resume 1")
+        assert (answer.kind, answer.job) == ("accepted", number + 1)
+        assert f"It goes on with #{number} from step {step} of 8" in answer.text
+        number = answer.job
+    assert (await world.say("/resume 1")).job == number, "one that waits is the one"
 
 
 # ------------------------------------------------------------------ what is shown

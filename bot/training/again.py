@@ -33,6 +33,10 @@ async def go_on(
     tools: Tools, job: Job, person: Person, place: Place, language: Language, changes: Mapping[str, Any]
 ) -> Message:
     """Queue a training that goes on from where the failed `job` was. Asked twice it is one job. Raises `Refusal`."""
+    if (
+        after := await _after(tools, job.id)
+    ) and after.state == "failed":  # the one that goes on failed in its turn
+        return await go_on(tools, after, person, place, language, changes)
     left = await asyncio.to_thread(read, tools.store.folder / "work" / str(job.id))
     if left is None:
         raise Refusal(_NOTHING(id=job.id))
@@ -41,11 +45,22 @@ async def go_on(
     again = dataclasses.replace(
         changed(train, left, (job.error or {}).get("code", ""), changes), earlier=job.id
     )
-    key = f"resume:{job.id}"
-    while (before := await tools.store.jobs.by_key(key)) and before.state == "cancelled":
-        key = f"{key}:{before.id}"
+    key = await _key(tools, job.id)
     notes = (_GOES_ON(id=job.id, step=left.step, all=train.total_steps), *told(train, again))
     return await Orders(tools).place(Order(key, person, place, language, again, notes))
+
+
+async def _key(tools: Tools, number: int) -> str:
+    """Of the job that goes on with job `number`, or is to; one that was cancelled is over."""
+    key = f"resume:{number}"
+    while (before := await tools.store.jobs.by_key(key)) and before.state == "cancelled":
+        key = f"{key}:{before.id}"
+    return key
+
+
+async def _after(tools: Tools, number: int) -> Job | None:
+    """The job that goes on with job `number` already."""
+    return await tools.store.jobs.by_key(await _key(tools, number))
 
 
 def read(folder: Path) -> Left | None:

@@ -43,7 +43,7 @@ def losses(record: Record, width: float = 8.0, height: float = 4.5) -> bytes:
 def _line(axes: Any, curve: Curve, colour: str, label: str) -> None:
     every = max(1, len(curve.steps) // POINTS)
     axes.plot(curve.steps[::every], curve.losses[::every], color=colour, alpha=0.2, linewidth=0.8)
-    dot = "o" if len(curve.steps) == 1 else ""  # one point makes no line
+    dot = "o" if len(curve.steps) == 1 else None  # one point makes no line
     axes.plot(curve.steps[::every], curve.smooth[::every], marker=dot, color=colour, lw=1.6, label=label)
 
 

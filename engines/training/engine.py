@@ -12,7 +12,7 @@ from engines.training import checkpoints, classes, finishing, going_on, samples,
 from engines.training import run as runs_
 from engines.training.concepts import Concept, Order, concepts, path_of
 from engines.training.export import Origin, is_of
-from engines.training.learner import Learner
+from engines.training.learner import Broken, Learner
 from engines.training.offload import Away
 from engines.training.record import Record
 from engines.training.request import LORA, Train, check_name
@@ -162,12 +162,16 @@ class DreamBooth:
                 run.over = isinstance(
                     error, Refusal
                 )  # it would break again: what it has is not worth keeping
+                if isinstance(error, Broken):
+                    raise ticks.with_the_mend(run, error) from error
                 raise
         for run, take in zip(runs, takes, strict=True):
             try:
                 take()
-            except BaseException:
+            except BaseException as error:
                 run.over = run.broke = True  # the weights have moved and the log has not, or the disk is full
+                if isinstance(error, Broken):
+                    raise ticks.with_the_mend(run, error) from error
                 raise
             run.done += 1
             run.broke = False

@@ -158,7 +158,7 @@ class Learner:
         )
         overflow = self.accelerated.scaler is not None and not torch.isfinite(length)
         if not (torch.isfinite(torch.tensor(step.loss)) and (overflow or torch.isfinite(length))):
-            raise Broken(BROKEN(rate=f"{step.rate:g}"))
+            raise Broken(BROKEN)
 
     def move(self, step: Step) -> None:
         """Take the step whose gradients were added up."""
@@ -281,8 +281,6 @@ def _optimizer(request: Train, groups: list[dict[str, Any]]) -> torch.optim.Opti
 
 
 BROKEN = Words(
-    "The training broke down: the loss is not a number any more. The last good checkpoint is kept for a week. "
-    "Resume goes on from it with half the learning rate (it was {rate}); or start again with precision:no.",
-    "손실 값이 숫자가 아니게 되어 학습을 멈추었습니다. 마지막 정상 체크포인트는 일주일 동안 보관합니다. "
-    "‘계속’을 누르면 그 지점부터 학습률({rate})을 절반으로 낮추어 계속합니다. precision:no 로 다시 시작할 수도 있습니다.",
+    "The training broke down: the loss is not a number any more.",
+    "손실 값이 숫자가 아니게 되어 학습을 멈추었습니다.",
 )

@@ -88,11 +88,18 @@ def save(run: Training, number: int) -> None:
     Raises `Refusal` where the weights are no numbers any more: the checkpoint before is the last good one.
     """
     if not run.learner.sound:
-        raise Broken(BROKEN(rate=f"{run.learner.rate:g}"))
+        raise Broken(BROKEN)
     run.record.sync()
     made = checkpoint(run, number)
     checkpoints.save(run.work.folder, made, run.request.keep)
     run.saved = number
+
+
+def with_the_mend(run: Training, broken: Broken) -> Broken:
+    """That the numbers broke down, and what there is to go on from."""
+    rate = f"{run.learner.rate:g}"
+    told = _KEPT(step=run.saved, id=run.work.id, rate=rate) if run.saved else _NOT_KEPT(rate=rate)
+    return Broken(broken.words + told)
 
 
 # ------------------------------------------------------------------ samples
@@ -155,6 +162,16 @@ def _loaded(path: Path) -> Image.Image:
         return picture
 
 
+_KEPT = Words(
+    "What it had learnt by step {step} is kept for a week. Resume (`/resume {id}`) goes on from there with half the "
+    "learning rate (it was {rate}); or start again with `precision:no`.",
+    "{step}번째 스텝까지 학습한 것은 일주일 동안 보관합니다. ‘계속’(`/resume {id}`)을 쓰면 그 지점부터 학습률({rate})을 "
+    "절반으로 낮추어 계속합니다. `precision:no`로 다시 시작할 수도 있습니다.",
+)
+_NOT_KEPT = Words(
+    "No checkpoint was written yet. Start again with a lower `learning_rate` (it was {rate}) or with `precision:no`.",
+    "아직 저장된 체크포인트가 없습니다. 학습률({rate})을 낮추거나 `precision:no`로 다시 시작해 주세요.",
+)
 _HALVED = Words(
     "The memory was not enough for {before} photos at once, so the training went on with {after}, {times} times a step.",
     "사진 {before}장을 한 번에 학습하기에는 메모리가 부족하여 {after}장씩, 한 스텝에 {times}번 나누어 학습했습니다.",

@@ -118,9 +118,9 @@ def random_mask(side: int, seed: int, *what: chance.Name) -> Bits:
     return np.array(picture, dtype=np.bool_)
 
 
-PHOTO = Words("photo {n} of “{concept}”", "“{concept}”의 {n}번째 사진")
-MASK = Words("mask {n} of “{concept}”", "“{concept}”의 {n}번째 마스크")
-GOOD = Words("good photo {n} of “{concept}”", "“{concept}”의 {n}번째 정상 사진")
+PHOTO = Words("“{concept}”, photo #{n}", "“{concept}”의 사진 #{n}")
+MASK = Words("“{concept}”, mask #{n}", "“{concept}”의 마스크 #{n}")
+GOOD = Words("“{concept}”, good photo #{n}", "“{concept}”의 정상 사진 #{n}")
 _UNREADABLE = Words(
     "The picture cannot be read: {name}. Take it out of the data set or replace it, and start again.",
     "{name}을(를) 읽을 수 없습니다. 데이터 세트에서 빼거나 다른 파일로 바꾼 뒤 다시 시작해 주세요.",
