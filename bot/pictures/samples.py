@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from bot.masks.finding import as_rgb, find_mask
 from bot.pictures.fast_png import fast_png
 from bot.pictures.files import clean
+from bot.pictures.sheets import Font, font_for, plain_font, shortened
 from engines.words import Refusal, Words
 
 CELLS = 16  # a side, whose lightness is compared
@@ -61,10 +62,11 @@ def sheet(args: Mapping[str, Any]) -> bytes:
     across = max(len(row["cells"]) for row in rows)
     width = GAP + across * (cell + GAP)
     canvas = Image.new("RGB", (width, GAP + len(rows) * (cell + HEAD + GAP)), (30, 31, 34))
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(12)
+    draw = ImageDraw.Draw(canvas)
     for number, row in enumerate(rows):
         top = GAP + number * (cell + HEAD + GAP)
-        draw.text((GAP, top), _drawable(f"{number + 1}. {row['label']}"), fill=(230, 230, 230), font=font)
+        told, font = _drawable(number + 1, str(row["label"]))
+        draw.text((GAP, top), shortened(told, font, width - 2 * GAP), fill=(230, 230, 230), font=font)
         for place, one in enumerate(row["cells"]):
             shown = _open(one["photo"])
             if one.get("mask"):
@@ -100,6 +102,7 @@ def _fitted(image: Image.Image, side: int) -> Image.Image:
     return rgb.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
 
 
-def _drawable(text: str) -> str:
-    """What the built-in font has letters for."""
-    return "".join(c if c.isascii() else "?" for c in text)[:60]
+def _drawable(number: int, label: str) -> tuple[str, Font]:
+    """The number and the label, or the number alone where no font here has the label's letters."""
+    font = font_for(label)
+    return (f"{number}. {label}", font) if font else (f"#{number}", plain_font())
