@@ -29,10 +29,10 @@ def mistake(folder: Path, text: str) -> str:
 
 def test_without_a_file_everything_has_a_default() -> None:
     config = load(None, {})
-    assert config.data == Path("studio-data")
+    assert config.data == Path.cwd() / "studio-data"
     assert not config.discord.on
     assert not config.slack.on
-    assert config.models_folder == Path("studio-data/models")
+    assert config.models_folder == config.data / "models"
 
 
 def test_the_example_names_every_key_with_its_default(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_the_example_names_every_key_with_its_default(tmp_path: Path) -> None:
     named = {k for k, v in written.items() if not isinstance(v, dict)}
     named |= {f"{s}.{k}" for s, part in written.items() if isinstance(part, dict) for k in part}
     assert named == {key for key, _ in keys(Config) if ".NAME." not in key}
-    assert load(ROOT / "config.example.toml", {}) == load(None, {}).at(ROOT)
+    assert load(ROOT / "config.example.toml", {}) == Config().at(ROOT)
 
 
 def test_the_example_is_the_one_the_models_write() -> None:
@@ -152,3 +152,14 @@ def test_the_rooms_get_what_the_file_says(tmp_path: Path) -> None:
     assert (engines.devices, engines.memory) == (("cpu",), 1_500_000_000)
     assert desk.models == engines.defaults == {"inpaint": "my-model"}
     assert config.discord.guilds == ("12", "34")
+
+
+def test_without_a_file_the_data_lie_where_the_bot_starts_and_every_process_finds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load(None, {})
+    assert (config.data, config.models_folder) == (
+        tmp_path / "studio-data",
+        tmp_path / "studio-data" / "models",
+    )

@@ -196,7 +196,8 @@ SECRETS = (
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Config:
     """The configuration in the file at `path`, or the built-in one. Raises `ConfigError`.
 
-    Relative paths in a file are taken from the file's own folder, so that it does not matter where the bot starts.
+    Relative paths in a file are taken from the file's own folder, so that it does not matter where the bot starts;
+    without one from here. They are whole from now on: other processes are at home elsewhere.
     """
     said = _read(path) if path is not None else {}
     for variable, section, key in SECRETS:
@@ -213,7 +214,7 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
     for name, department in config.departments.items():
         if unknown := [role for role in department.roles if role not in config.roles]:
             raise ConfigError(_NO_ROLE(file=path, name=name, role=unknown[0]))
-    return config.at(path.resolve().parent) if path is not None else config
+    return config.at(path.resolve().parent if path is not None else Path.cwd())
 
 
 def _read(path: Path) -> dict[str, Any]:
