@@ -83,9 +83,10 @@ def test_both_readmes_have_the_same_parts() -> None:
 
 @pytest.mark.parametrize("name", READMES)
 def test_a_real_result_is_shown(name: str) -> None:
-    (shown,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text(name))
-    with Image.open(ROOT / shown) as picture:
-        assert picture.width >= 1000
+    example, training = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text(name))
+    for shown, width in ((example, 1000), (training, 700)):
+        with Image.open(ROOT / shown) as picture:
+            assert picture.width >= width
 
 
 def test_the_mask_words_in_the_readme_are_understood() -> None:
