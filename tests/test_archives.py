@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bot.archives import zip_format
 from bot.archives.unpacking import ArchiveLimits, Unpacked, unpack
 from engines.words import Refusal
 
@@ -109,6 +110,15 @@ async def test_what_python_packs_comes_out_the_same(
         archive.comment = b"" if b"PK" in comment else comment
     found = await unpacked(tmp_path_factory.mktemp("zip"), out.getvalue())
     assert {member.name: member.path.read_bytes() for member in found.members} == files
+
+
+@pytest.mark.parametrize("over", [1, 9, 20, 150, 514])
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+async def test_what_packs_very_well_comes_out_whole(tmp_path: Path, pieces: int, over: int) -> None:
+    """zlib takes all of it and holds back what is over a full piece: a mask of one colour packs like this."""
+    data = b"." + b"z" * (pieces * zip_format.CHUNK + over)
+    found = await unpacked(tmp_path, zipped({"a.png": data}))
+    assert [member.path.read_bytes() for member in found.members] == [data]
 
 
 async def test_junk_and_folders_are_passed_over_silently(tmp_path: Path) -> None:

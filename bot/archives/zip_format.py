@@ -192,13 +192,16 @@ def unpacked(file: BinaryIO, entry: Entry, start: int) -> Iterator[bytes]:
 
 
 def _inflated(inflate: zlib._Decompress, packed: bytes) -> Iterator[bytes]:
-    """At most `CHUNK` bytes each, however much the packed ones hold."""
-    while packed:
+    """At most `CHUNK` bytes each, however much the packed ones hold.
+
+    After a full piece there may be more of it inside zlib, though it has taken all that was packed.
+    """
+    while True:
         try:
             piece = inflate.decompress(packed, CHUNK)
         except zlib.error:
             raise BadZip("damaged") from None
         yield piece
         packed = inflate.unconsumed_tail
-        if not piece and not packed:
+        if not packed and len(piece) < CHUNK:
             return
