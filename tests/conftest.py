@@ -1,15 +1,16 @@
-"""What tests of many files are given: a store, a reader of pictures, a desk, models, one thread of torch."""
+"""What tests of many files are given: a store, a reader of pictures, a desk, works, models, one thread of torch."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from desk_world import World, opened, picture_reader
 
 from bot.pictures.reading import PictureReader
+from engines.engine import Work
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -32,6 +33,22 @@ def reader() -> Iterator[PictureReader]:
 async def world(tmp_path: Path, reader: PictureReader) -> AsyncIterator[World]:
     async with opened(tmp_path, reader) as world:
         yield world
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Callable[..., Work]:
+    """Works for the toy engine, each with a number and a folder of its own."""
+    from toy_engine import Count
+
+    numbers = iter(range(1, 10**6))
+
+    def ask(person: str = "kim", **request: Any) -> Work:
+        number = next(numbers)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        return Work(number, person, Count(**request), folder)
+
+    return ask
 
 
 @pytest.fixture(scope="module")

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pool_conformance import all_of, ends
-from toy_engine import CPU, Count, Toy
+from toy_engine import Toy, pool_of
 
 from engines.engine import Busy, Work
 from engines.events import Failed, Finished
 from engines.serving.lane import Pace
-from engines.serving.pool import Pool
 from engines.words import Words
 
 pytestmark = pytest.mark.timeout(60)
@@ -26,29 +22,6 @@ FULL = Busy(Words("no room", "자리가 없습니다"))
 
 class PanicException(BaseException):
     """What a library written in Rust raises where it breaks: no `Exception` (pyo3)."""
-
-
-@asynccontextmanager
-async def pool_of(toy: Toy, **more: Any) -> AsyncIterator[Pool]:
-    pool = Pool({Count: lambda device: toy}, [CPU], **more)
-    await pool.start()
-    try:
-        yield pool
-    finally:
-        await pool.stop(5)
-
-
-@pytest.fixture
-def ask(tmp_path: Path) -> Callable[..., Work]:
-    numbers = iter(range(1, 10**6))
-
-    def ask(person: str = "kim", **request: Any) -> Work:
-        number = next(numbers)
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        return Work(number, person, Count(**request), folder)
-
-    return ask
 
 
 async def test_who_finds_no_seat_waits_for_one_that_is_being_finished(ask: Any) -> None:

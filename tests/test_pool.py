@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from engine_conformance import Conformance
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pool_conformance import PoolConformance, all_of, ends
-from toy_engine import CPU, Count, Toy, toy_pool
+from toy_engine import CPU, Count, Toy, pool_of, toy_pool
 
 from engines.devices import Device
 from engines.engine import Run, Work
@@ -51,29 +50,6 @@ class TestToy(Conformance):
 class TestLocalPool(PoolConformance):
     def pool(self, **toy: Any) -> Pool:
         return toy_pool(**toy)
-
-
-@asynccontextmanager
-async def pool_of(toy: Toy, **more: Any) -> AsyncIterator[Pool]:
-    pool = Pool({Count: lambda device: toy}, [CPU], **more)
-    await pool.start()
-    try:
-        yield pool
-    finally:
-        await pool.stop(5)
-
-
-@pytest.fixture
-def ask(tmp_path: Path) -> Callable[..., Work]:
-    numbers = iter(range(1, 10**6))
-
-    def ask(person: str = "kim", **request: Any) -> Work:
-        number = next(numbers)
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        return Work(number, person, Count(**request), folder)
-
-    return ask
 
 
 async def test_strangers_share_steps(ask: Any) -> None:

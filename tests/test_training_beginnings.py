@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ import pytest
 import torch
 import training_world
 from data_sets import mvtec, photo, png, zipped
-from desk_world import HERE, KIM, Sent, World, mask, opened, picture_reader
+from desk_world import HERE, KIM, Sent, World, mask
 from PIL import Image
 
 import bot
 from bot.models.listing import _parameters
-from bot.pictures.reading import PictureReader
 from bot.training.words import described, made_first, step_seconds, time_needed
 from engines.training import classes, drawing
 from engines.training.learner import Broken, Step
@@ -33,18 +31,6 @@ BARE: dict[str, Any] = {
     "name": "dent", "instance_prompt": "a dented nut", "class_prompt": "a nut",
     "images": [{"image": "i", "mask": "m"}] * 5, "normals": [], "class_images": [], "weight": 1.0,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[PictureReader]:
-    with picture_reader() as reader:
-        yield reader
-
-
-@pytest.fixture
-async def world(tmp_path: Path, reader: PictureReader) -> AsyncIterator[World]:
-    async with opened(tmp_path, reader) as world:
-        yield world
 
 
 # ------------------------------------------------------------------ the engine

@@ -100,13 +100,18 @@ async def test_what_a_job_took_is_learnt_and_lasts(tmp_path: Path) -> None:
         assert await forecast.seconds(two.id) == pytest.approx(20.0)
 
 
-async def test_what_was_told_is_corrected_by_how_the_last_ones_turned_out(store: Store) -> None:
-    now = [NOW]
-    forecast = Forecast(store, clock=lambda: now[0], slots=1)
+async def one_done(store: Store) -> None:
+    """A job of cost 50 that took 25 seconds: speeds are known from it."""
     first = await add_job(store, cost=50.0)
     await store.jobs.claim(NOW)
     speed = speed_of(first, 1.0, "cpu", 25.0)
     assert await store.jobs.finish(first.id, results=[], notes=[], seconds=25.0, now=NOW, speed=speed)
+
+
+async def test_what_was_told_is_corrected_by_how_the_last_ones_turned_out(store: Store) -> None:
+    now = [NOW]
+    forecast = Forecast(store, clock=lambda: now[0], slots=1)
+    await one_done(store)
     for k in range(30):
         job = await add_job(store, f"late{k}", cost=20.0)
         told = await forecast.seconds(job.id)
@@ -122,10 +127,7 @@ async def test_what_is_cancelled_is_forgotten_and_corrects_nothing(store: Store,
     """Cancelled at once it took no time, which says nothing of how long others take."""
     now = [NOW]
     forecast = Forecast(store, clock=lambda: now[0], slots=1)
-    first = await add_job(store, cost=50.0)
-    await store.jobs.claim(NOW)
-    speed = speed_of(first, 1.0, "cpu", 25.0)
-    assert await store.jobs.finish(first.id, results=[], notes=[], seconds=25.0, now=NOW, speed=speed)
+    await one_done(store)
     pool = Script(slots=0 if waits else 2)
     pool.play = for_ever
     dispatcher = Dispatcher(store, pool, Ear(), clock=lambda: now[0], forecast=forecast)

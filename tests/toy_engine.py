@@ -12,7 +12,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -167,3 +168,14 @@ def _asked(run: Run) -> Count:
 def toy_pool(seat: object = None, **toy: Any) -> Pool:
     """A pool with one toy, made where it is to run."""
     return Pool({Count: lambda device: Toy(**toy)}, [CPU], pace=Pace(rows=16, preview_every=2))
+
+
+@asynccontextmanager
+async def pool_of(toy: Toy, **more: Any) -> AsyncIterator[Pool]:
+    """A pool at work with this toy."""
+    pool = Pool({Count: lambda device: toy}, [CPU], **more)
+    await pool.start()
+    try:
+        yield pool
+    finally:
+        await pool.stop(5)

@@ -158,9 +158,9 @@ _RESIZED = Words(
 )
 _NO_MASK = Words(
     "There is no mask. Attach one (white = change), give a PNG with transparent parts, or use mask:box=x,y,w,h.",
-    "마스크가 없습니다. 마스크(흰색 = 바꿀 곳)나 투명한 부분이 있는 PNG를 첨부하거나 mask:box=x,y,w,h를 쓰세요.",
+    "마스크가 없습니다. 마스크(흰색 = 바꿀 곳)나 투명한 부분이 있는 PNG를 첨부하거나 mask:box=x,y,w,h를 쓰십시오.",
 )
 _NO_FILE = Words(
     "The photo or mask is no longer stored here. Send it again.",
-    "사진이나 마스크가 더 이상 저장되어 있지 않습니다. 다시 보내 주세요.",
+    "사진이나 마스크가 더 이상 저장되어 있지 않습니다. 다시 보내 주십시오.",
 )

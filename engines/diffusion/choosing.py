@@ -64,7 +64,7 @@ _KEPT = Words(
 )
 _FAINT = Words(
     "Seed {seeds}: none of the {tries} tries shows a visible change. Try other words, a larger mask or more guidance.",
-    "시드 {seeds}: {tries}번 모두 눈에 띄는 변화가 없습니다. 다른 표현이나 더 큰 마스크, 더 높은 가이던스를 써 보세요.",
+    "시드 {seeds}: {tries}번 모두 눈에 띄는 변화가 없습니다. 다른 표현이나 더 큰 마스크, 더 높은 가이던스를 써 보십시오.",
 )
 _COPIES = Words(
     "Seed {seeds}: every one of the {tries} tries that shows something is a copy of a picture the model was trained on.",

@@ -282,5 +282,5 @@ def _stepped(done: int, state: State, fork: Any, seen: torch.Tensor, said: torch
 
 _BROKEN = Words(
     "The model `{model}` gave no usable numbers (guidance {guidance}). Try a lower guidance or another sampler.",
-    "`{model}` 모델이 쓸 수 없는 값을 냈습니다 (가이던스 {guidance}). 가이던스를 낮추거나 다른 샘플러를 써 보세요.",
+    "`{model}` 모델이 쓸 수 없는 값을 냈습니다 (가이던스 {guidance}). 가이던스를 낮추거나 다른 샘플러를 써 보십시오.",
 )

@@ -232,7 +232,7 @@ def _missing(folders: Sequence[str]) -> list[str]:
 
 NOT_INSTALLED = Words(
     'Ray 2.52 or later is not installed. Install the extra `ray`, or set `pool.backend` to "local".',
-    'Ray 2.52 이상이 설치되어 있지 않습니다. `ray` 추가 패키지를 설치하거나 `pool.backend`를 "local"로 바꿔 주세요.',
+    'Ray 2.52 이상이 설치되어 있지 않습니다. `ray` 추가 패키지를 설치하거나 `pool.backend`를 "local"로 바꿔 주십시오.',
 )
 UNREACHABLE = Words(
     "The Ray cluster ({address}) cannot be joined: {why}",

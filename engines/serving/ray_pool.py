@@ -262,9 +262,9 @@ _DEADLY = Words(
     "The process that worked on this died {n} times, so it is not tried again. Try a smaller picture or model, or tell "
     "an administrator the job's number.",
     "이 작업을 처리하던 프로세스가 {n}번 종료되어 더 이상 시도하지 않습니다. 그림이나 모델을 줄여 보시거나 관리자에게 작업 "
-    "번호를 알려 주세요.",
+    "번호를 알려 주십시오.",
 )
 _NOBODY = Words(
     "No machine of the cluster can work just now. Please tell an administrator; the log says why.",
-    "지금은 클러스터에서 작업할 수 있는 장치가 없습니다. 관리자에게 알려 주세요. 원인은 로그에 있습니다.",
+    "지금은 클러스터에서 작업할 수 있는 장치가 없습니다. 관리자에게 알려 주십시오. 원인은 로그에 있습니다.",
 )

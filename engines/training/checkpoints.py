@@ -200,5 +200,5 @@ _NO_ROOM = Words(
     "The disk has no room for a checkpoint: {need} are needed, {free} are free. The last one is kept. Free some space, "
     "then start again.",
     "디스크에 체크포인트를 저장할 공간이 없습니다. {need}가 필요한데 {free}만 남아 있습니다. 마지막 체크포인트는 남아 있습니다. "
-    "공간을 확보한 뒤 다시 시작해 주세요.",
+    "공간을 확보한 뒤 다시 시작해 주십시오.",
 )

@@ -161,17 +161,17 @@ def path_of(files: Any, blob: str) -> Path | None:
 
 _NOTHING = Words(
     "There is nothing to learn from: give `dataset` a ZIP with photos, or attach some.",
-    "학습할 사진이 없습니다. `dataset`에 사진이 담긴 ZIP을 넣거나 사진을 첨부해 주세요.",
+    "학습할 사진이 없습니다. `dataset`에 사진이 담긴 ZIP을 넣거나 사진을 첨부해 주십시오.",
 )
 _TOO_MANY = Words(
     "There are {count} concepts; one training takes {most} at most. Leave some out, or train twice.",
-    "개념이 {count}개인데 한 번에 {most}개까지 학습할 수 있습니다. 일부를 빼거나 나누어 학습해 주세요.",
+    "개념이 {count}개인데 한 번에 {most}개까지 학습할 수 있습니다. 일부를 빼거나 나누어 학습해 주십시오.",
 )
 _EMPTY = Words(
     "The concept “{name}” has no photos. Add some, or leave it out.",
-    "“{name}” 개념에 사진이 없습니다. 사진을 추가하거나 이 개념을 빼 주세요.",
+    "“{name}” 개념에 사진이 없습니다. 사진을 추가하거나 이 개념을 빼 주십시오.",
 )
 _WEIGHT = Words(
     "The weight of “{name}” is {weight}; it must be above 0. Leave the concept out instead.",
-    "“{name}”의 비중이 {weight}입니다. 0보다 커야 합니다. 대신 이 개념을 빼 주세요.",
+    "“{name}”의 비중이 {weight}입니다. 0보다 커야 합니다. 대신 이 개념을 빼 주십시오.",
 )

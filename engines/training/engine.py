@@ -291,7 +291,7 @@ def _priors(request: Train) -> float:
 
 _TAKEN = Words(
     "There is a model called `{name}` already. Choose another name, or delete that one first (/models).",
-    "`{name}`(이)라는 모델이 이미 있습니다. 다른 이름을 고르거나 /models 에서 먼저 삭제해 주세요.",
+    "`{name}`(이)라는 모델이 이미 있습니다. 다른 이름을 고르거나 /models 에서 먼저 삭제해 주십시오.",
 )
 _RESUMED = Words(
     "The training was interrupted and went on from step {step}.",

@@ -210,7 +210,7 @@ def restore(made: Learner, kept: Checkpoint) -> None:
 
 _NO_FP16 = Words(
     "precision:fp16 needs a GPU; this device is {device}. Use auto, no or bf16.",
-    "precision:fp16에는 GPU가 필요한데 이 장치는 {device}입니다. auto, no, bf16 중에서 골라 주세요.",
+    "precision:fp16에는 GPU가 필요한데 이 장치는 {device}입니다. auto, no, bf16 중에서 골라 주십시오.",
 )
 _PREDICTION = Words(
     "The model `{name}` predicts “{kind}”, which cannot be trained here.",
@@ -218,5 +218,5 @@ _PREDICTION = Words(
 )
 _NO_8BIT = Words(
     "8-bit Adam needs an NVIDIA GPU and the bitsandbytes package, which are not here. Leave adam8bit off.",
-    "8비트 Adam에는 NVIDIA GPU와 bitsandbytes 패키지가 필요한데 여기에는 없습니다. adam8bit를 꺼 주세요.",
+    "8비트 Adam에는 NVIDIA GPU와 bitsandbytes 패키지가 필요한데 여기에는 없습니다. adam8bit를 꺼 주십시오.",
 )

@@ -170,7 +170,7 @@ _KEPT = Words(
 )
 _NOT_KEPT = Words(
     "No checkpoint was written yet. Start again with a lower `learning_rate` (it was {rate}) or with `precision:no`.",
-    "아직 저장된 체크포인트가 없습니다. 학습률({rate})을 낮추거나 `precision:no`로 다시 시작해 주세요.",
+    "아직 저장된 체크포인트가 없습니다. 학습률({rate})을 낮추거나 `precision:no`로 다시 시작해 주십시오.",
 )
 _HALVED = Words(
     "The memory was not enough for {before} photos at once, so the training went on with {after}, {times} times a step.",

@@ -123,5 +123,5 @@ MASK = Words("“{concept}”, mask #{n}", "“{concept}”의 마스크 #{n}")
 GOOD = Words("“{concept}”, good photo #{n}", "“{concept}”의 정상 사진 #{n}")
 _UNREADABLE = Words(
     "The picture cannot be read: {name}. Take it out of the data set or replace it, and start again.",
-    "{name}을(를) 읽을 수 없습니다. 데이터 세트에서 빼거나 다른 파일로 바꾼 뒤 다시 시작해 주세요.",
+    "{name}을(를) 읽을 수 없습니다. 데이터 세트에서 빼거나 다른 파일로 바꾼 뒤 다시 시작해 주십시오.",
 )

@@ -77,10 +77,8 @@ class Ears(discord.Client):
         await self._while_open(self._interaction(interaction))
 
     async def on_message(self, message: discord.Message) -> None:
-        from_outside = message.author.bot or message.webhook_id is not None
-        if (
-            not from_outside and not message.is_system()
-        ):  # Discord's own, of a pin for instance, are nobody's words
+        # a system message is Discord's own, of a pin for instance
+        if not (message.author.bot or message.webhook_id is not None or message.is_system()):
             await self._while_open(self._message(message))
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
