@@ -273,9 +273,8 @@ class Dispatcher:
             notes = [[note.en, note.ko] for note in event.notes]
             weight, device = self._weights.get(job.department, 1.0), self._on.get(job.id, "")
             whole = (job.seconds or 0.0) + event.seconds
-            speed = (
-                None if job.attempts else speed_of(job, weight, device, whole)
-            )  # what a crash lost is not known
+            # what a crash lost is not known
+            speed = None if job.attempts else speed_of(job, weight, device, whole)
             await jobs.finish(job.id, results=results, notes=notes, seconds=event.seconds, now=now, speed=speed)  # fmt: skip
             if self._forecast:
                 self._forecast.over(job.id, well=True)

@@ -38,7 +38,7 @@ def by_rows(
             continue
         answers.append(answer)
         at = part.stop
-    return torch.cat(answers), most
+    return answers[0] if len(answers) == 1 else torch.cat(answers), most
 
 
 def _or_none(models: Models | None, call: Callable[[], torch.Tensor], smaller: bool) -> torch.Tensor | None:
